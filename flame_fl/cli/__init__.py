@@ -1,0 +1,1 @@
+"""The `flame` command: prints and asks, never decides."""

@@ -1,0 +1,211 @@
+"""`flame simulate` and `flame demo`."""
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from flame_fl.cli.console import escaped, stdout
+from flame_fl.contract.errors import InputError
+
+if TYPE_CHECKING:
+    from flame_fl.simulation.run import Outcome, Settings
+
+App = Annotated[Path, typer.Argument(help="Folder of a Flower app.")]
+Nodes = Annotated[
+    int | None, typer.Option(help="Number of virtual DIZ (default: one per folder in --data, else 3).", min=1, max=1000)
+]
+Seed = Annotated[int, typer.Option(help="Seeds the apps and the split of prepared data; never the noise.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+Sandboxes = Literal["in-process", "subprocess"]
+
+
+@dataclass
+class _Debug:
+    on: bool = False
+
+
+DEBUG = _Debug()
+
+
+def simulate(
+    app: App,
+    nodes: Nodes = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with one subfolder per virtual DIZ, and in it one per data store.")
+    ] = None,
+    sandbox: Annotated[Sandboxes, typer.Option(help="Where the ClientApps run.")] = "subprocess",
+    run_config: Annotated[
+        list[str] | None,
+        typer.Option("--run-config", "-c", help="Overrides, as in `flwr run`: 'rounds=5 model=\"mlp\"'."),
+    ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="What the virtual stewards approve: first-seen, stated-terms, open-simulation, nothing, or a TOML file."
+        ),
+    ] = None,
+    deny: Annotated[list[str] | None, typer.Option(help="A virtual DIZ that rejects the analysis; repeatable.")] = None,
+    privacy: Annotated[
+        Literal["none", "site"] | None,
+        typer.Option(help="Derive an analysis with these privacy terms (its own digest)."),
+    ] = None,
+    epsilon: Annotated[float | None, typer.Option(help="With --privacy site: the whole run's epsilon per DIZ.")] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="With --privacy site: L2 bound of one DIZ's update.")] = None,
+    messages: Annotated[
+        list[str] | None, typer.Option(help="With --privacy: keep only this message type; repeatable.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder (default ./flame-runs/<app>-<digest8>-<seed>).")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="State of the virtual DIZ, to share approvals and budgets across runs.")
+    ] = None,
+    seed: Seed = 1,
+    noise_seed_for_tests: Annotated[int | None, typer.Option(hidden=True)] = None,
+    as_json: Json = False,
+) -> None:
+    """Run an app against virtual DIZ on this machine, each behind the gate a real one has."""
+    from flame_fl.flower.overrides import parse_overrides
+    from flame_fl.simulation.derive import PrivacyWish
+    from flame_fl.simulation.run import Settings
+
+    settings = Settings(
+        app=app,
+        data=data,
+        nodes=nodes,
+        sandbox=sandbox,
+        policy=policy,
+        deny=tuple(deny or ()),
+        overrides=parse_overrides(run_config or []),
+        wish=PrivacyWish(privacy, epsilon, clip_norm=clip_norm, messages=tuple(messages or ())),
+        out=out,
+        state=state,
+        seed=seed,
+        noise_seed=noise_seed_for_tests,
+        command=shlex.join(["flame", *sys.argv[1:]]),
+        debug=DEBUG.on,
+    )
+    _run(settings, as_json=as_json)
+
+
+def demo(
+    app: Annotated[Path, typer.Argument(help="Folder of an app with [tool.flame.simulation].")] = Path(
+        "use_cases/methylation-age"
+    ),
+    nodes: Annotated[int, typer.Option(help="Number of virtual DIZ.", min=2, max=100)] = 5,
+    out: Annotated[Path | None, typer.Option(help="Run folder.")] = None,
+    data: Annotated[Path, typer.Option(help="Where the virtual DIZ's data are kept.")] = Path("flame-data"),
+    seed: Seed = 1,
+    as_json: Json = False,
+) -> None:
+    """A federation of virtual DIZ on this laptop, end to end: data, approval, training, comparison, report."""
+    from flame_fl.contract.fab import read_fab
+    from flame_fl.contract.manifest import manifest_of
+    from flame_fl.flower.bundle import build_fab
+    from flame_fl.report.extras import require_extras
+    from flame_fl.simulation.demo import run_app_tool
+    from flame_fl.simulation.run import Settings
+
+    require_extras()
+    terms = manifest_of(read_fab(build_fab(app))).terms
+    if terms is None or terms.simulation is None:
+        raise InputError(
+            f"{app.name} names no [tool.flame.simulation], so `flame demo` cannot make data for it.",
+            mend="Use `flame simulate` with --data.",
+        )
+    module, folder = terms.simulation.module, data / f"{terms.project.id}-{nodes}-{seed}"
+    run_app_tool(module, ["prepare", "--out", str(folder), "--nodes", str(nodes), "--seed", str(seed)], app)
+    settings = Settings(
+        app=app,
+        data=folder,
+        nodes=nodes,
+        out=out,
+        seed=seed,
+        command=shlex.join(["flame", *sys.argv[1:]]),
+        debug=DEBUG.on,
+    )
+    _run(settings, as_json=as_json, compare=module)
+
+
+def _run(settings: "Settings", *, as_json: bool, compare: str | None = None) -> None:
+    """Run, show, and exit with the outcome's code."""
+    from flame_fl.cli.watch import ConsoleWatcher, SilentWatcher
+    from flame_fl.report.extras import require_extras
+    from flame_fl.report.write import write_report
+    from flame_fl.simulation.demo import run_app_tool
+    from flame_fl.simulation.run import simulate as run_simulation
+
+    require_extras()
+    with SilentWatcher() if as_json else ConsoleWatcher() as watcher:
+        outcome = run_simulation(settings, watcher)
+    if outcome.error is not None:
+        if outcome.status == "interrupted":
+            raise KeyboardInterrupt
+        _show_failures(outcome, as_json=as_json)
+        raise outcome.error
+    if compare is not None:
+        arguments = ["compare", "--run", str(outcome.folder), "--data", str(settings.data)]
+        run_app_tool(compare, arguments, settings.app)
+        write_report(outcome.folder, outcome.facts)
+    if as_json:
+        said = {
+            "status": outcome.status,
+            "folder": str(outcome.folder),
+            "analysis_digest": outcome.facts.analysis_digest,
+            "nodes": [node.model_dump(mode="json") for node in outcome.facts.nodes],
+        }
+        typer.echo(json.dumps(said))
+        return
+    _show_failures(outcome, as_json=False)
+    _show_end(outcome)
+
+
+def _show_end(outcome: "Outcome") -> None:
+    table = Table(title="What left each DIZ", title_justify="left")
+    for column in ("DIZ", "approval", "replies", "left", "refusals", "privacy", "audit chain"):
+        table.add_column(column)
+    for node in outcome.facts.nodes:
+        refused = ", ".join(f"{r.code} ×{r.count}" for r in node.refusals) or "–"
+        spent = (
+            "no claim" if node.epsilon_spent is None else f"ε {node.epsilon_spent:.3g} of {node.epsilon_cap:g} (site)"
+        )
+        verified = "verified" if node.audit_verified else "[red]BROKEN[/]"
+        table.add_row(
+            escaped(node.name),
+            node.status,
+            str(node.messages),
+            _bytes(node.bytes_out),
+            refused,
+            spent,
+            f"{node.audit_entries} entries, {verified}",
+        )
+    stdout.print(table)
+    if outcome.facts.noise_seeded:
+        stdout.print("[bold red]SEEDED NOISE: for tests only. It can be predicted and protects nobody.[/]")
+    stdout.print(f"Report: [bold]{escaped(outcome.folder / 'report.html')}[/]", soft_wrap=True, highlight=False)
+
+
+def _show_failures(outcome: "Outcome", *, as_json: bool) -> None:
+    """What the gates' details say. In a simulation they are the researcher's own; at a DIZ they stay in its log."""
+    seen = list(dict.fromkeys((e.node, e.code, e.detail) for e in outcome.details))
+    if not seen or as_json:
+        return
+    stdout.print("[bold]Details the gates kept[/] (shown because this is a simulation; at a DIZ they stay in its log):")
+    for node, code, detail in seen[:12]:
+        stdout.print(f"  {escaped(node)}  {code or 'zero vector'}  {escaped(detail)}", highlight=False)
+    if len(seen) > 12:
+        stdout.print(f"  … and {len(seen) - 12} more in the audit logs")
+    stdout.print(f"  Logs of the sandboxes: {escaped(outcome.folder / 'logs')}", soft_wrap=True, highlight=False)
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"

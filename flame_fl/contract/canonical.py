@@ -1,0 +1,34 @@
+"""Canonical JSON (RFC 8785) and the digests built on it: one byte string per value, on every machine."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import rfc8785
+
+from flame_fl.contract.errors import InputError
+
+
+def canonical_json(value: Any) -> bytes:
+    """The RFC 8785 form of a JSON value.
+
+    Raises:
+        InputError: The value has no canonical form: NaN, infinity, an integer beyond ±2^53, a key that is no string.
+    """
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, TypeError) as err:
+        raise InputError(
+            f"This value has no canonical JSON form (RFC 8785): {err}.",
+            mend="Use finite numbers, integers within ±2^53, and string keys.",
+        ) from err
+
+
+def sha256_hex(data: bytes | memoryview) -> str:
+    """SHA-256 as 64 lower-case hex digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest(value: Mapping[str, Any]) -> str:
+    """SHA-256 of a mapping's canonical JSON."""
+    return sha256_hex(canonical_json(value))

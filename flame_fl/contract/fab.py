@@ -1,0 +1,124 @@
+"""A Flower App Bundle, read from its bytes and from nowhere else.
+
+Rules this module follows:
+
+1. The bytes are hostile. Sizes, names and counts are checked before anything is decompressed, and decompression stops
+   at the announced size.
+2. The *content hash* is recomputed from the files (SHA-256 over the sorted path and SHA-256 lines), so that it does
+   not depend on how the zip was packed. Flower's own listing inside the bundle is not believed.
+3. What the researcher's folder holds is irrelevant: `flwr build` rewrites pyproject.toml and drops ignored files.
+"""
+
+import io
+import stat
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from flame_fl.contract.canonical import sha256_hex
+from flame_fl.contract.errors import InputError
+
+MAX_FAB_BYTES = 10 * 1024 * 1024  # Flower's own limit
+MAX_UNPACKED_BYTES = 100 * 1024 * 1024
+MAX_FILES = 2000
+_LISTING = ".info/CONTENT"
+
+
+@dataclass(frozen=True)
+class Fab:
+    """A bundle's files after every check. Build it with `read_fab`."""
+
+    files: Mapping[str, bytes]
+    sha256: str
+
+    @cached_property
+    def content_sha256(self) -> str:
+        """SHA-256 over the sorted lines "path NUL sha256 LF" of every file but Flower's listing."""
+        lines = (f"{path}\0{sha256_hex(data)}\n" for path, data in sorted(self.files.items()))
+        return sha256_hex("".join(lines).encode())
+
+    @cached_property
+    def pyproject(self) -> Mapping[str, Any]:
+        """The bundle's pyproject.toml, parsed."""
+        try:
+            return tomllib.loads(self.files["pyproject.toml"].decode())
+        except KeyError:
+            raise InputError("The bundle has no pyproject.toml.", mend="Build it with `flame app build`.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+            raise InputError(f"The bundle's pyproject.toml cannot be read: {err}.") from err
+
+    def setting(self, *path: str) -> Any:
+        """A value of pyproject.toml, or None."""
+        value: Any = self.pyproject
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    @cached_property
+    def app_id(self) -> str:
+        """ "publisher/name", as Flower names apps."""
+        return f"{self.setting('tool', 'flwr', 'app', 'publisher')}/{self.setting('project', 'name')}"
+
+    def component(self, kind: str) -> str:
+        """The "module:object" of `clientapp` or `serverapp`.
+
+        Raises:
+            InputError: The app names none.
+        """
+        reference = self.setting("tool", "flwr", "app", "components", kind)
+        if not isinstance(reference, str) or reference.count(":") != 1:
+            raise InputError(
+                f"The app names no {kind}.",
+                mend=f'Add `{kind} = "package.module:app"` to [tool.flwr.app.components] of its pyproject.toml.',
+            )
+        return reference
+
+
+def read_fab(raw: bytes) -> Fab:
+    """Check and unpack a bundle.
+
+    Raises:
+        InputError: Not a zip, too large, too many files, or a path that leaves the bundle.
+    """
+    if len(raw) > MAX_FAB_BYTES:
+        raise InputError(f"The bundle has {len(raw)} bytes; the limit is {MAX_FAB_BYTES}.")
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as bundle:
+            entries = bundle.infolist()
+            if len(entries) > MAX_FILES:
+                raise InputError(f"The bundle has more than {MAX_FILES} files.")
+            if sum(entry.file_size for entry in entries) > MAX_UNPACKED_BYTES:
+                raise InputError(f"The bundle unpacks to more than {MAX_UNPACKED_BYTES} bytes.")
+            files: dict[str, bytes] = {}
+            for entry in entries:
+                path = _checked_path(entry, files)
+                with bundle.open(entry) as stream:  # reads file_size bytes at most, then checks the CRC
+                    files[path] = stream.read(entry.file_size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as err:
+        raise InputError("The bundle is not a zip file that can be read.", mend="Build it again.") from err
+    files.pop(_LISTING, None)
+    return Fab(files, sha256_hex(raw))
+
+
+def _checked_path(entry: zipfile.ZipInfo, seen: Mapping[str, bytes]) -> str:
+    name = entry.filename
+    path = PurePosixPath(name)
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if kind not in {0, stat.S_IFREG} or entry.is_dir():
+        raise InputError("The bundle holds something that is not a plain file (a link or a folder).")
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or str(path) != name
+        or "\\" in name
+        or any(ord(c) < 32 or ord(c) == 127 for c in name)
+    ):
+        raise InputError("The bundle holds a path that leaves it or is not plain.")
+    if name in seen:
+        raise InputError("The bundle holds one path twice.")
+    return name

@@ -1,0 +1,81 @@
+"""What the gate needs of the world, as protocols; `simulation` (and the node) wire the real things in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from flame_fl.contract.content import Content
+from flame_fl.contract.fab import Fab
+from flame_fl.contract.terms import Resources, Scalar
+
+
+@dataclass(frozen=True)
+class SandboxSpec:
+    """Everything a sandbox gets to know. Closed: there is no way to pass anything else in."""
+
+    fab: Fab
+    component: str
+    run_id: int
+    node_id: int
+    run_config: Mapping[str, Scalar]
+    node_config: Mapping[str, Scalar]
+    resources: Resources
+    log_path: Path
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """A message on its way into the sandbox: what Flower's metadata says, and the content."""
+
+    message_id: str
+    message_type: str
+    group_id: str
+    content: Content
+    seed: int | None = None
+
+
+class Session(Protocol):
+    """A warm sandbox of one run at one node."""
+
+    def handle(self, message: Envelope, deadline_seconds: float, max_reply_bytes: int) -> Content:
+        """The update, unreleased.
+
+        Raises:
+            SandboxTimeoutError: No complete answer before the deadline. The session is over.
+            SandboxError: It died, failed, or answered something that is no frame. The session is over
+                unless `alive` says otherwise.
+        """
+
+    @property
+    def alive(self) -> bool:
+        """Whether another message can be handled."""
+
+    def close(self) -> None:
+        """End it, with everything it started. Never raises."""
+
+
+class Sandbox(Protocol):
+    """Where apps run."""
+
+    @property
+    def kind(self) -> str:
+        """What an approval binds of it: "subprocess", or an image's digest."""
+
+    def start(self, spec: SandboxSpec) -> Session:
+        """A new session.
+
+        Raises:
+            SandboxError: It could not be started.
+        """
+
+
+class NoiseSource(Protocol):
+    """Exact integer noise."""
+
+    @property
+    def seeded(self) -> bool:
+        """True only in tests; every report of such a run says so."""
+
+    def discrete_gaussian(self, sigma_squared: "tuple[int, int]", count: int) -> list[int]:
+        """`count` draws of the discrete Gaussian with sigma² = numerator/denominator."""

@@ -1,0 +1,70 @@
+"""A folder of files as a data store: its content hash, and how many patients it holds.
+
+The gate counts patients itself, from the table and the column that the terms name; what an app says of its own cohort
+is not asked. Errors name files and columns, never values.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from flame_fl.contract.errors import InputError
+from flame_fl.contract.terms import DataStore
+
+
+@dataclass(frozen=True)
+class DataView:
+    """A data store as the gate offers it to a run: where, what it holds, and how much of it."""
+
+    path: Path
+    snapshot: str
+    patients: int
+
+
+def open_folder(folder: Path, wanted: DataStore | None) -> DataView:
+    """Hash a store's files and count its patients (0 if the terms do not say how).
+
+    Raises:
+        InputError: No folder, no such table or column, or a table that is no Parquet file.
+    """
+    if not folder.is_dir():
+        raise InputError(f"There is no data folder {folder}.", mend="Prepare the data first, or correct --data.")
+    patients = 0 if wanted is None else count_patients(folder / wanted.table, wanted.patient_id)
+    return DataView(folder.resolve(), snapshot_of(folder), patients)
+
+
+def snapshot_of(folder: Path) -> str:
+    """SHA-256 over the sorted lines "path NUL sha256 LF" of the folder's files. Links are refused."""
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise InputError(f"{path} is a link.", mend="Put the file itself into the data store.")
+        if path.is_file():
+            with path.open("rb") as stream:
+                lines.append(
+                    f"{path.relative_to(folder).as_posix()}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n"
+                )
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def count_patients(table: Path, column: str) -> int:
+    """Distinct, non-missing patient ids in a Parquet table.
+
+    Raises:
+        InputError: The file is missing or unreadable, or has no such column.
+    """
+    try:
+        ids = pq.read_table(table, columns=[column]).column(column)
+    except FileNotFoundError:
+        raise InputError(f"There is no table {table}.", mend="Check the data folder and [tool.flame.data].") from None
+    except (pa.ArrowException, OSError) as err:
+        raise InputError(f"{table} is not a Parquet file that can be read.", mend="Write it again.") from err
+    except KeyError:
+        raise InputError(
+            f"{table} has no column {column!r}.", mend="Name the patient id column in [tool.flame.data]."
+        ) from None
+    return int(pc.count_distinct(ids, mode="only_valid").as_py())

@@ -1,0 +1,35 @@
+"""Step 2's budget: a release is admitted and debited in full before the sandbox sees data.
+
+Two zCDP filters must both admit the event: the analysis's own `epsilon_max`, and the data store's lifetime cap, which
+all analyses share. Events are debited per attempt; a crash, a failure or an unused release refunds nothing.
+"""
+
+from flame_fl.contract.refusal import RefusalCode, RefusedError
+from flame_fl.contract.terms import Terms
+from flame_fl.gate.release import event_of
+from flame_fl.gate.store import Store
+from flame_fl.gate.verify import NodeLimits, Verified
+from flame_fl.privacy.accounting import rho_cap
+
+NO_STORE = "(no data store)"
+
+
+def debit(store: Store, limits: NodeLimits, verified: Verified, terms: Terms, attempt: int) -> None:
+    """Debit every data store of the analysis. Call inside a transaction: a refusal must leave nothing behind.
+
+    Raises:
+        RefusedError: 903, a filter does not admit the event.
+    """
+    privacy, event = terms.privacy, event_of(terms.privacy)
+    for name in terms.data or [NO_STORE]:
+        if event is not None:
+            assert privacy.epsilon_max is not None  # noqa: S101  (Privacy checks both)
+            assert privacy.delta is not None  # noqa: S101
+            own = store.rho_spent(name, verified.approved.digest) + event.rho
+            if own > rho_cap(privacy.epsilon_max, privacy.delta):
+                raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, "the analysis has spent its epsilon_max")
+            if store.rho_spent(name) + event.rho > rho_cap(limits.epsilon_cap, limits.delta):
+                raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, f"data store {name!r} has spent its lifetime cap")
+        store.debit(
+            name, terms.project.id, verified.approved.digest, verified.run_id, verified.task.leg_id, attempt, event
+        )

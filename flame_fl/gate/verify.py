@@ -1,0 +1,133 @@
+"""Step 1 of the workflow: compare what arrived with what was approved.
+
+The bundle, its manifest and its digest are computed here from the bytes that arrived, for every message; the hub's
+word for any of it is not asked. Everything is decided before the data are touched, so a refusal says nothing of them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from flame_fl.contract.errors import InputError
+from flame_fl.contract.fab import Fab, read_fab
+from flame_fl.contract.manifest import Manifest, NodeBinding, manifest_of, resolve_run_config
+from flame_fl.contract.refusal import RefusalCode, RefusedError
+from flame_fl.contract.task import Run, Task
+from flame_fl.contract.terms import MessageTerms, Scalar, Terms
+from flame_fl.data.folder import DataView
+from flame_fl.gate.approval import ApprovalRecord, Approved, Status, check_approval
+from flame_fl.gate.release import Reference, reference_of
+from flame_fl.gate.store import Store
+
+
+@dataclass(frozen=True)
+class NodeLimits:
+    """The DIZ's own bounds, whatever an approval says. Caps are per data store and lifetime."""
+
+    epsilon_cap: float
+    delta: float
+    min_patients: int
+    max_sessions: int = 4
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A message after step 1: everything in it has been compared with the approval. Only `Verifier` makes one."""
+
+    task: Task
+    fab: Fab
+    approved: Approved
+    run_config: Mapping[str, Scalar]
+    rules: MessageTerms | None  # None only for an approval that is `unsafe_open`
+    reference: Reference
+
+    @property
+    def run_id(self) -> str:
+        """As the store keys it."""
+        return str(self.task.run.run_id)
+
+    @property
+    def terms(self) -> Terms | None:
+        """The approved terms; None only for an approval that is `unsafe_open`."""
+        return self.approved.terms
+
+    @property
+    def ground(self) -> str:
+        """What the claim stands on."""
+        return self.terms.privacy.ground if self.terms else "none"
+
+
+@dataclass
+class Verifier:
+    """Knows what this node has: its store of approvals, its sandbox, its data and its limits."""
+
+    store: Store
+    sandbox_kind: str
+    data: Mapping[str, DataView]
+    limits: NodeLimits
+    today: Callable[[], date]
+    _last: tuple[str, Fab, Manifest] | None = field(default=None, init=False)
+
+    def verify(self, task: Task) -> Verified:
+        """Check one message.
+
+        Raises:
+            RefusedError: 901, 902, 907 or 908.
+        """
+        fab, manifest = self.read(task.run)
+        approved = self.approved(manifest)
+        terms = approved.terms
+        if terms is None:  # unsafe_open: a researcher's own machine, never a DIZ
+            return Verified(task, fab, approved, {**manifest.run_config, **task.run.overrides}, None, {})
+        config = self.within_terms(manifest, task.run, terms)
+        rules = terms.messages.get(task.message_type)
+        if rules is None:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"message type {task.message_type!r} is not approved")
+        return Verified(task, fab, approved, config, rules, reference_of(task.content, rules, terms.privacy))
+
+    def read(self, run: Run) -> tuple[Fab, Manifest]:
+        """The bundle and its manifest, from the bytes; the last one is remembered by the bytes' own hash.
+
+        Raises:
+            RefusedError: 901, no bundle of ours or malformed terms.
+        """
+        if self._last is None or self._last[0] != run.fab_sha256:
+            try:
+                fab = read_fab(run.raw_fab)
+                self._last = (run.fab_sha256, fab, manifest_of(fab))
+            except InputError as err:
+                raise RefusedError(RefusalCode.NOT_APPROVED, f"unreadable bundle: {err}") from err
+        return self._last[1], self._last[2]
+
+    def approved(self, manifest: Manifest) -> Approved:
+        """The approval that holds now; an analysis never seen is filed for the steward.
+
+        Raises:
+            RefusedError: 901, 902, 907 or 908.
+        """
+        record = self.store.approval(manifest.digest)
+        if record is None:
+            record = ApprovalRecord(manifest.digest, Status.PENDING, manifest, by="gate", comment="first sight")
+            self.store.put_approval(record)
+        return check_approval(record, self.binding(record.terms).digest, self.today())
+
+    def binding(self, terms: Terms | None) -> NodeBinding:
+        """What only this node knows of an analysis: what an approval here is bound to."""
+        wanted = terms.data if terms is not None else self.data
+        snapshots = {name: self.data[name].snapshot if name in self.data else "absent" for name in wanted}
+        return NodeBinding(sandbox=self.sandbox_kind, data=snapshots)
+
+    def within_terms(self, manifest: Manifest, run: Run, terms: Terms) -> dict[str, Scalar]:
+        """The resolved run config, if overrides and data stores are within the terms.
+
+        Raises:
+            RefusedError: 908.
+        """
+        config = resolve_run_config(manifest, run.overrides, terms)
+        for name, wanted in terms.data.items():
+            if name not in self.data:
+                raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
+            least = max(wanted.min_patients, self.limits.min_patients)
+            if self.data[name].patients < least:
+                raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
+        return config

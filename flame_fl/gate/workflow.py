@@ -1,0 +1,320 @@
+"""The gate's workflow: six numbered steps between Flower and the data.
+
+```
+1 verify    the FAB's bytes, the run config and the message against the approval
+2 reserve   run, leg and message counters, and the privacy budget, durably
+3 run       the message in the sandbox; what comes back is an update, unreleased
+4 release   allow-list, size, finite, clip, noise
+5 commit    spend the budget, store the reply
+6 record    the audit entry, in the same transaction; then, and only then, the reply leaves
+```
+Rules this module follows:
+
+- Nothing configured means refused.
+- A leg is answered once. The same message again gets the same bytes; another message under the same leg gets 908.
+- Every path ends in a `Reply` or a `Refusal`; what a sandbox does can end neither the gate nor another run.
+- Refusal details go to the audit log and to `on_event`; only the code's fixed text leaves.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from flame_fl.contract.canonical import sha256_hex
+from flame_fl.contract.content import ConfigValue, Content
+from flame_fl.contract.errors import SandboxError, SandboxTimeoutError
+from flame_fl.contract.frames import decode, encode
+from flame_fl.contract.manifest import NodeBinding
+from flame_fl.contract.ports import NoiseSource, Sandbox
+from flame_fl.contract.refusal import BEFORE_DATA, Refusal, RefusalCode, RefusedError
+from flame_fl.contract.task import Reply, Run, Task
+from flame_fl.contract.terms import Scalar, Terms
+from flame_fl.data.folder import DataView
+from flame_fl.gate.approval import Status, status_on
+from flame_fl.gate.ledger import debit
+from flame_fl.gate.release import Released, release
+from flame_fl.gate.sessions import Sessions, StoppedError
+from flame_fl.gate.store import Store
+from flame_fl.gate.verify import NodeLimits, Verified, Verifier
+
+__all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
+
+STATUS_MESSAGE = "query.flame_status"
+_UNLIMITED_RUNS = 1 << 31
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something the node's own people may see: a step taken, with details that never leave."""
+
+    node: str
+    kind: str  # released | refused | resent
+    run_id: int
+    leg_id: str = ""
+    message_type: str = ""
+    detail: str = ""
+    code: int = 0
+    seconds: float = 0.0
+    sandbox_seconds: float = 0.0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclass
+class Gate:
+    """One DIZ's gate.
+
+    Args:
+        node: The DIZ's name.
+        node_id: Flower's id of the node.
+        store: Its state.
+        sandbox: Where apps run.
+        data: The data stores it offers, by name.
+        limits: The DIZ's own bounds.
+        noise: Exact noise; the operating system's but in tests.
+        log_dir: Where the apps' own output is kept.
+        node_config: What an app finds in `context.node_config` beside its data.
+        seed: Seeds the apps (never the noise) in simulations.
+        on_event: Told of every step, for logs and progress.
+        today: The date, for approvals.
+    """
+
+    node: str
+    node_id: int
+    store: Store
+    sandbox: Sandbox
+    data: Mapping[str, DataView]
+    limits: NodeLimits
+    noise: NoiseSource
+    log_dir: Path
+    node_config: Mapping[str, Scalar] = field(default_factory=dict)
+    seed: int | None = None
+    on_event: Callable[[Event], None] = lambda event: None
+    today: Callable[[], date] = lambda: datetime.now(UTC).date()
+
+    def __post_init__(self) -> None:
+        self._verifier = Verifier(self.store, self.sandbox.kind, self.data, self.limits, self.today)
+        self._sessions = Sessions(
+            self.node,
+            self.node_id,
+            self.sandbox,
+            self.store,
+            self.data,
+            self.node_config,
+            self.log_dir,
+            self.limits.max_sessions,
+            self.seed,
+        )
+
+    def handle(self, task: Task) -> Reply | Refusal:
+        """Answer one message: the six steps. Never raises for anything the app, the hub or the message does.
+
+        Raises:
+            StoppedError: `stop` was called meanwhile.
+        """
+        if task.message_type == STATUS_MESSAGE:
+            return self.status(task.run)
+        started = time.monotonic()
+        try:
+            verified = self._verifier.verify(task)  # 1
+            if (answered := self._answered(verified)) is not None:
+                return answered
+            attempt = self._reserve(verified)  # 2
+        except RefusedError as err:
+            return self._refuse(task, err, started)
+        reserved = time.monotonic()
+        ran = reserved
+        try:
+            update, failed = self._run(verified)  # 3
+            ran = time.monotonic()
+            released = self._release(verified, update, failed)  # 4
+        except RefusedError as err:
+            return self._refuse(task, err, started, leg=verified)
+        reply = self._commit_and_record(verified, attempt, released)  # 5 and 6
+        self._tell("released", task, started, ran - reserved, released.failed, bytes_out=released.content.nbytes)
+        return reply
+
+    # --- 2 reserve ---------------------------------------------------------------------------------------------
+
+    def _answered(self, verified: Verified) -> Reply | Refusal | None:
+        """The stored answer to a leg that was already decided, or None.
+
+        Raises:
+            RefusedError: 908, the leg stands for another message, or its run is over.
+        """
+        task = verified.task
+        leg = self.store.leg(verified.run_id, task.leg_id)
+        if leg is None:
+            return None
+        if leg.message_sha256 != task.sha256:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, "another message was already sent under this leg")
+        if leg.state == "released":
+            if leg.reply is None:
+                raise RefusedError(RefusalCode.TERMS_VIOLATED, "this leg of an ended run is over")
+            content = decode(leg.reply)[0]
+            self._tell("resent", task, time.monotonic(), bytes_out=content.nbytes)
+            return Reply(content, leg.reply)
+        if leg.code is not None and leg.code not in BEFORE_DATA:
+            return Refusal(leg.code)
+        return None
+
+    def _reserve(self, verified: Verified) -> int:
+        """Counters and budget, all or nothing; returns which attempt at the leg this is."""
+        task, terms = verified.task, verified.terms
+        most_runs = terms.limits.runs if terms else _UNLIMITED_RUNS
+        with self.store.transaction():
+            self.store.open_run(
+                verified.run_id, verified.approved.digest, verified.fab.sha256, verified.run_config, most_runs
+            )
+            if verified.rules is not None and self.store.leg(verified.run_id, task.leg_id) is None:
+                had = self.store.legs_of(verified.run_id, task.message_type)
+                if had >= verified.rules.per_run:
+                    raise RefusedError(
+                        RefusalCode.TERMS_VIOLATED, f"the run has had its {had} messages of type {task.message_type!r}"
+                    )
+            attempt = self.store.reserve_leg(verified.run_id, task.leg_id, task.message_type, task.sha256)
+            if terms is not None:
+                debit(self.store, self.limits, verified, terms, attempt)
+        return attempt
+
+    # --- 3 run -------------------------------------------------------------------------------------------------
+
+    def _run(self, verified: Verified) -> tuple[Content | None, str]:
+        """The update; or None and why, where an enforced claim must not let a failure show."""
+        try:
+            return self._sessions.run(verified), ""
+        except SandboxError as err:
+            if verified.ground == "enforced":
+                return None, err.message
+            timeout = isinstance(err, SandboxTimeoutError)
+            code = RefusalCode.SANDBOX_TIMEOUT if timeout else RefusalCode.SANDBOX_FAILED
+            raise RefusedError(code, err.message) from err
+
+    # --- 4 release ---------------------------------------------------------------------------------------------
+
+    def _release(self, verified: Verified, update: Content | None, failed: str) -> Released:
+        if verified.terms is None or verified.rules is None:
+            assert update is not None  # noqa: S101  (without terms there is no enforced claim)
+            return Released(update)
+        return release(update, verified.reference, verified.rules, verified.terms.privacy, self.noise, failed)
+
+    # --- 5 commit and 6 record ---------------------------------------------------------------------------------
+
+    def _commit_and_record(self, verified: Verified, attempt: int, released: Released) -> Reply:
+        task = verified.task
+        with self.store.transaction():
+            self.store.commit_debit(verified.run_id, task.leg_id, attempt)  # 5
+            head = self.store.record(  # 6
+                "released",
+                {
+                    "run": verified.run_id,
+                    "leg": task.leg_id,
+                    "attempt": attempt,
+                    "message_type": task.message_type,
+                    "message": task.sha256,
+                    "analysis": verified.approved.digest,
+                    "content": sha256_hex(b"".join(encode(released.content))),
+                    "bytes": released.content.nbytes,
+                    "ground": verified.ground,
+                    "zero_vector_because": released.failed,
+                },
+            )
+            said: dict[str, ConfigValue] = {
+                "node": self.node,
+                "audit_head": head,
+                "ground": verified.ground,
+                "noise_std": released.noise_std,
+            }
+            content = replace(released.content, configs={**released.content.configs, "flame": said})
+            encoded = b"".join(encode(content))
+            self.store.end_leg(verified.run_id, task.leg_id, reply=encoded, code=None)
+        return Reply(content, encoded)
+
+    def _refuse(self, task: Task, err: RefusedError, started: float, leg: Verified | None = None) -> Refusal:
+        """A refusal is recorded like a release. Its detail stays here."""
+        with self.store.transaction():
+            if leg is not None:
+                self.store.end_leg(leg.run_id, task.leg_id, reply=None, code=err.code)
+            self.store.record(
+                "refused",
+                {
+                    "run": str(task.run.run_id),
+                    "leg": task.leg_id,
+                    "message_type": task.message_type,
+                    "fab": task.run.fab_sha256,
+                    "code": int(err.code),
+                    "detail": err.detail,
+                },
+            )
+        self._tell("refused", task, started, detail=err.detail, code=int(err.code))
+        return Refusal(err.code)
+
+    # --- what is not a leg -------------------------------------------------------------------------------------
+
+    def status(self, run: Run) -> Reply:
+        """Answer `query.flame_status`: what this node thinks of the analysis. No sandbox, no data, no leg."""
+        code, digest, terms = 0, "", None
+        try:
+            _, manifest = self._verifier.read(run)
+            digest, terms = manifest.digest, manifest.terms
+            approved = self._verifier.approved(manifest)
+            if (terms := approved.terms) is not None:
+                self._verifier.within_terms(manifest, run, terms)
+        except RefusedError as err:
+            code = int(self._refuse(Task(run, "", STATUS_MESSAGE, "", Content()), err, time.monotonic()).code)
+        record = self.store.approval(digest) if digest else None
+        privacy = terms.privacy if terms else None
+        said: dict[str, ConfigValue] = {
+            "node": self.node,
+            "status": status_on(record, self.today()).value if record else Status.REJECTED.value,
+            "code": code,
+            "digest": digest,
+            "unit": privacy.unit if privacy else "none",
+            "ground": privacy.ground if privacy else "none",
+            "noise_multiplier": (privacy.noise_multiplier if privacy else None) or 0.0,
+            "clip_norm": (privacy.clip_norm if privacy else None) or 0.0,
+        }
+        content = Content(configs={"flame": said})
+        return Reply(content, b"".join(encode(content)))
+
+    def binding(self, terms: Terms | None) -> NodeBinding:
+        """What an approval at this node is bound to."""
+        return self._verifier.binding(terms)
+
+    def end_run(self, run_id: int) -> None:
+        """The run is over: end its session and drop its stored replies."""
+        self._sessions.end(run_id)
+        self.store.forget_replies(str(run_id))
+
+    def stop(self) -> None:
+        """End every session now, from any thread; what they were doing is not answered."""
+        self._sessions.stop()
+
+    def _tell(
+        self,
+        kind: str,
+        task: Task,
+        started: float,
+        sandbox_seconds: float = 0.0,
+        detail: str = "",
+        *,
+        code: int = 0,
+        bytes_out: int = 0,
+    ) -> None:
+        self.on_event(
+            Event(
+                node=self.node,
+                kind=kind,
+                run_id=task.run.run_id,
+                leg_id=task.leg_id,
+                message_type=task.message_type,
+                detail=detail,
+                code=code,
+                seconds=time.monotonic() - started,
+                sandbox_seconds=sandbox_seconds,
+                bytes_in=task.content.nbytes,
+                bytes_out=bytes_out,
+            )
+        )

@@ -1,0 +1,80 @@
+"""Frames over a pair of pipes, with a deadline and a size limit on every read and write.
+
+The reading end belongs to the gate, the other end to hostile code: nothing here waits longer than the deadline
+(a worker that drips one byte a second is cut off like one that says nothing), and nothing is allocated before its
+announced size was compared with the limit.
+"""
+
+import os
+import selectors
+import time
+
+from flame_fl.contract.errors import SandboxTimeoutError
+from flame_fl.contract.frames import HEAD, FrameError, FrameHead, FrameType, pack, parse_head
+
+_CHUNK = 1 << 20
+
+
+class FramePipe:
+    """The gate's side of a worker. Both descriptors are made non-blocking and closed by `close`."""
+
+    def __init__(self, read_fd: int, write_fd: int) -> None:
+        self._read_fd, self._write_fd = read_fd, write_fd
+        for fd in (read_fd, write_fd):
+            os.set_blocking(fd, False)
+
+    def exchange(
+        self, kind: FrameType, sequence: int, parts: list[bytes | memoryview], deadline: float, max_bytes: int
+    ) -> tuple[FrameHead, bytearray]:
+        """Send one frame and read one, before `deadline` (of `time.monotonic`).
+
+        Raises:
+            SandboxTimeoutError: Not finished in time.
+            FrameError: The worker closed its pipe, or sent what is no frame, or another sequence number.
+        """
+        self._write(pack(kind, sequence, parts), deadline)
+        head = parse_head(bytes(self._read(HEAD.size, deadline)), max_bytes)
+        if head.sequence != sequence:
+            raise FrameError("The worker answered another message than it was sent.")
+        return head, self._read(head.payload_bytes, deadline)
+
+    def _wait(self, fd: int, event: int, deadline: float) -> None:
+        left = deadline - time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            selector.register(fd, event)
+            if left <= 0 or not selector.select(left):
+                raise SandboxTimeoutError("The worker did not answer before its deadline.")
+
+    def _write(self, parts: list[bytes | memoryview], deadline: float) -> None:
+        for part in parts:
+            view = memoryview(part).cast("B")
+            while view:
+                try:
+                    view = view[os.write(self._write_fd, view[:_CHUNK]) :]
+                except BlockingIOError:
+                    self._wait(self._write_fd, selectors.EVENT_WRITE, deadline)
+                except OSError:
+                    raise FrameError("The worker closed its pipe.") from None
+
+    def _read(self, size: int, deadline: float) -> bytearray:
+        data = bytearray(size)
+        view, filled = memoryview(data), 0
+        while filled < size:
+            if time.monotonic() > deadline:
+                raise SandboxTimeoutError("The worker did not answer before its deadline.")
+            try:
+                got = os.readv(self._read_fd, [view[filled : filled + _CHUNK]])
+            except BlockingIOError:
+                self._wait(self._read_fd, selectors.EVENT_READ, deadline)
+                continue
+            except OSError:
+                got = 0
+            if got == 0:
+                raise FrameError("The worker ended before it answered.")
+            filled += got
+        return data
+
+    def close(self) -> None:
+        """Close both ends that are ours."""
+        for fd in (self._read_fd, self._write_fd):
+            os.close(fd)

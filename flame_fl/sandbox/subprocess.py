@@ -1,0 +1,176 @@
+"""The subprocess sandbox: one warm worker process per run and node, spoken to in frames.
+
+It keeps an app's crash, hang or flood away from the gate. It does not confine hostile code: the worker has the user's
+files and network. It is what simulations use on the researcher's own machine; a node with real data refuses it.
+
+The worker leads its own process group, gets an environment of a few named variables, a scratch folder with the FAB
+unpacked read-only, and one thread for BLAS. Ending it kills the whole group.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from flame_fl.contract.content import Content
+from flame_fl.contract.errors import SandboxError
+from flame_fl.contract.fab import Fab
+from flame_fl.contract.frames import FrameError, FrameType, decode, encode
+from flame_fl.contract.ports import Envelope, SandboxSpec
+from flame_fl.sandbox.pipes import FramePipe
+
+RUNNER = "flame_fl.flower.runner"
+_MAX_FILE_BYTES = 1 << 30  # the log too: an app that floods it is stopped there
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
+_ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+}
+
+
+class SubprocessSandbox:
+    """Starts workers with this interpreter."""
+
+    kind = "subprocess"
+
+    def __init__(self, runner: str = RUNNER) -> None:
+        self._runner = runner
+
+    def start(self, spec: SandboxSpec) -> "SubprocessSession":
+        """Start a worker; it loads the app with its first message, inside that message's deadline.
+
+        Raises:
+            SandboxError: The bundle cannot be unpacked, or the process not started.
+        """
+        scratch = Path(tempfile.mkdtemp(prefix="flame-sandbox-"))
+        try:
+            app_dir = scratch / "app"
+            unpack(spec.fab, app_dir)
+            return SubprocessSession(self._runner, spec, scratch, app_dir)
+        except OSError as err:
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise SandboxError(f"The worker could not be started ({err.strerror}).") from err
+
+
+class SubprocessSession:
+    """One worker."""
+
+    def __init__(self, runner: str, spec: SandboxSpec, scratch: Path, app_dir: Path) -> None:
+        self._scratch, self._sequence, self._over = scratch, 0, False
+        self._hello: dict[str, object] | None = {
+            "app_dir": str(app_dir),
+            "component": spec.component,
+            "run_id": spec.run_id,
+            "node_id": spec.node_id,
+            "run_config": dict(spec.run_config),
+            "node_config": dict(spec.node_config),
+            "max_file_bytes": _MAX_FILE_BYTES,
+        }
+        spec.log_path.parent.mkdir(parents=True, exist_ok=True)
+        environment = {k: os.environ[k] for k in _PASSED_ON if k in os.environ}
+        environment |= _ONE_THREAD | {
+            "HOME": str(scratch),
+            "TMPDIR": str(scratch),
+            "FLWR_HOME": str(scratch / "flwr"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        with spec.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", runner],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                cwd=scratch,
+                env=environment,
+                start_new_session=True,
+                bufsize=0,
+            )
+        assert self._process.stdin is not None  # noqa: S101
+        assert self._process.stdout is not None  # noqa: S101
+        # FramePipe owns the descriptors from here on
+        self._pipe = FramePipe(os.dup(self._process.stdout.fileno()), os.dup(self._process.stdin.fileno()))
+        self._process.stdout.close()
+        self._process.stdin.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the worker can take another message."""
+        return not self._over and self._process.poll() is None
+
+    def handle(self, message: Envelope, deadline_seconds: float, max_reply_bytes: int) -> Content:
+        """Send a message, read the update.
+
+        Raises:
+            SandboxTimeoutError: No complete answer in time; the worker is ended.
+            SandboxError: It died, or answered what is no frame (it is ended), or the app raised (it stays).
+        """
+        deadline = time.monotonic() + deadline_seconds
+        extra = {
+            "message_id": message.message_id,
+            "message_type": message.message_type,
+            "group_id": message.group_id,
+            "seed": message.seed,
+        }
+        try:
+            if self._hello is not None:
+                hello, self._hello = self._hello, None
+                self._ask(FrameType.HELLO, [json.dumps(hello).encode()], deadline, 1 << 16, FrameType.HELLO)
+            raw = self._ask(
+                FrameType.MESSAGE, encode(message.content, extra), deadline, max_reply_bytes, FrameType.REPLY
+            )
+            return decode(raw)[0]
+        except _AppRaisedError as err:
+            self._over = err.fatal
+            raise SandboxError(f"The app failed ({err.kind}); its own words are in the node's log.") from None
+        except SandboxError:
+            self.close()
+            raise
+
+    def _ask(
+        self, kind: FrameType, parts: list[bytes | memoryview], deadline: float, most: int, wanted: FrameType
+    ) -> bytearray:
+        self._sequence += 1
+        head, payload = self._pipe.exchange(kind, self._sequence, parts, deadline, most)
+        if head.type is FrameType.ERROR:
+            raise _AppRaisedError(payload, fatal=kind is FrameType.HELLO)
+        if head.type is not wanted:
+            raise FrameError(f"The worker answered with a frame of type {head.type.name}.")
+        return payload
+
+    def close(self) -> None:
+        """Kill the worker's process group and remove its scratch folder. Never raises."""
+        self._over = True
+        with contextlib.suppress(OSError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        with contextlib.suppress(Exception):
+            self._process.wait(10)
+        with contextlib.suppress(OSError):
+            self._pipe.close()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class _AppRaisedError(SandboxError):
+    """The runner says that the app raised. Its words are untrusted; only an identifier-like kind is kept."""
+
+    def __init__(self, payload: bytearray, *, fatal: bool) -> None:
+        word = bytes(payload[:80]).decode("ascii", "replace")
+        self.kind = word if word.isidentifier() else "an error without a name"
+        self.fatal = fatal
+        super().__init__(self.kind)
+
+
+def unpack(fab: Fab, folder: Path) -> None:
+    """Write a checked bundle's files, read-only. Paths were checked by `read_fab`."""
+    for name, data in fab.files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+        path.chmod(0o444)

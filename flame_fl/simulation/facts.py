@@ -1,0 +1,93 @@
+"""Turns what the gates know after a run into the values a report is made from."""
+
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+
+from flame_fl.contract.errors import VerificationError
+from flame_fl.contract.manifest import Manifest
+from flame_fl.contract.refusal import RefusalCode
+from flame_fl.contract.terms import Privacy, Scalar
+from flame_fl.gate.approval import status_on
+from flame_fl.gate.workflow import Gate
+from flame_fl.privacy.accounting import epsilon
+from flame_fl.report.facts import NodeFacts, RefusalFacts, RoundFacts, TermsFacts
+from flame_fl.simulation.tally import Tally
+
+
+def terms_facts(manifest: Manifest, *, open_simulation: bool) -> TermsFacts:
+    """The privacy terms as approved."""
+    privacy = Privacy() if manifest.terms is None or open_simulation else manifest.terms.privacy
+    return TermsFacts(**privacy.model_dump(exclude={"metric_share"}))
+
+
+def node_facts(gate: Gate, manifest: Manifest, tally: Tally) -> NodeFacts:
+    """What one gate's state says of a run."""
+    record = gate.store.approval(manifest.digest)
+    privacy = manifest.terms.privacy if manifest.terms and not (record and record.unsafe_open) else Privacy()
+    counted = tally.nodes[gate.node]
+    try:
+        entries, head = gate.store.verify_audit()
+        verified = True
+    except VerificationError:
+        entries, head, verified = 0, "", False
+    rho = max((gate.store.rho_spent(store) for store in gate.data), default=0.0)
+    delta = privacy.delta or gate.limits.delta
+    return NodeFacts(
+        name=gate.node,
+        status=status_on(record, datetime.now(UTC).date()).value if record else "unknown",
+        approved_by=record.by if record else "",
+        patients=max((view.patients for view in gate.data.values()), default=None),
+        refusals=tuple(
+            RefusalFacts(code=code, name=RefusalCode(code).name, count=count, reason=RefusalCode(code).reason)
+            for code, count in sorted(counted.refusals.items())
+        ),
+        messages=counted.messages,
+        bytes_in=counted.bytes_in,
+        bytes_out=counted.bytes_out,
+        seconds_sandbox=counted.sandbox_seconds,
+        seconds_gate=max(0.0, counted.seconds - counted.sandbox_seconds),
+        epsilon_spent=epsilon(rho, delta) if privacy.ground == "enforced" else None,
+        epsilon_cap=gate.limits.epsilon_cap if privacy.ground == "enforced" else None,
+        delta=delta if privacy.ground == "enforced" else None,
+        unit=privacy.unit,
+        ground=privacy.ground,
+        audit_entries=entries,
+        audit_head=head,
+        audit_verified=verified,
+    )
+
+
+def round_facts(tally: Tally) -> tuple[RoundFacts, ...]:
+    """Every batch of messages the ServerApp sent."""
+    return tuple(
+        RoundFacts(
+            index=batch.index,
+            message_type=batch.message_type,
+            started=batch.started,
+            seconds=batch.seconds,
+            replied=batch.replied,
+            refused=batch.refused,
+            bytes_in=batch.bytes_in,
+            bytes_out=batch.bytes_out,
+            metrics=batch.metrics,
+        )
+        for batch in tally.batches
+    )
+
+
+def versions() -> Mapping[str, str]:
+    """What the run was made with."""
+    found: dict[str, str] = {"python": platform.python_version()}
+    for name in ("flame-fl", "flame-strategies", "flwr", "numpy", "torch"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def plain_config(config: Mapping[str, Scalar]) -> dict[str, Scalar]:
+    """A run config in key order."""
+    return {key: config[key] for key in sorted(config)}

@@ -1,0 +1,114 @@
+"""Virtual nodes: a gate each, wired to a sandbox, a folder of data and a state file of their own."""
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from flame_fl.contract.errors import InputError
+from flame_fl.contract.manifest import Manifest
+from flame_fl.contract.ports import NoiseSource, Sandbox, SandboxSpec
+from flame_fl.data.folder import DataView, open_folder
+from flame_fl.flower.app_host import AppHost
+from flame_fl.gate.store import Store
+from flame_fl.gate.workflow import Event, Gate
+from flame_fl.sandbox.in_process import InProcessSandbox
+from flame_fl.sandbox.subprocess import SubprocessSandbox
+from flame_fl.simulation.policy import Policy
+
+SandboxKind = Literal["in-process", "subprocess"]
+_FIRST_NODE_ID = 10_001
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """Name and data folder of a virtual node; None if it has no data of its own."""
+
+    name: str
+    data: Path | None
+
+
+def plan_nodes(data: Path | None, count: int | None) -> tuple[NodePlan, ...]:
+    """One node per subfolder of `data` (sorted), or `count` nodes without data.
+
+    Raises:
+        InputError: No such folder, no subfolders, or not `count` of them.
+    """
+    if data is None:
+        return tuple(NodePlan(f"DIZ-{i}", None) for i in range(1, (count or 3) + 1))
+    if not data.is_dir():
+        raise InputError(f"There is no data folder {data}.", mend="Prepare the data first, or correct --data.")
+    folders = sorted((p for p in data.iterdir() if p.is_dir()), key=lambda p: (len(p.name), p.name))
+    if not folders or (count is not None and len(folders) != count):
+        raise InputError(
+            f"{data} has {len(folders)} node folders" + (f"; --nodes says {count}." if count else "."),
+            mend="A data folder holds one subfolder per virtual node, and in it one folder per data store.",
+        )
+    return tuple(NodePlan(p.name, p) for p in folders)
+
+
+def open_data(node: NodePlan, manifest: Manifest) -> dict[str, DataView]:
+    """The node's data stores: the subfolders of its data folder."""
+    if node.data is None:
+        return {}
+    wanted = manifest.terms.data if manifest.terms else {}
+    return {p.name: open_folder(p, wanted.get(p.name)) for p in sorted(node.data.iterdir()) if p.is_dir()}
+
+
+def make_sandbox(kind: SandboxKind, app_dir: Path) -> Sandbox:
+    """A sandbox of the kind; `app_dir` is the bundle, unpacked, for the in-process one."""
+    if kind == "subprocess":
+        return SubprocessSandbox()
+
+    def load(spec: SandboxSpec) -> AppHost:
+        return AppHost(
+            app_dir,
+            spec.component,
+            run_id=spec.run_id,
+            node_id=spec.node_id,
+            run_config=spec.run_config,
+            node_config=spec.node_config,
+        )
+
+    return InProcessSandbox(load)
+
+
+def open_gates(
+    plans: tuple[NodePlan, ...],
+    manifest: Manifest,
+    policy: Policy,
+    sandbox: Sandbox,
+    noise: NoiseSource,
+    *,
+    state: Path,
+    logs: Path,
+    seed: int,
+    on_event: Callable[[Event], None],
+    closing: ExitStack,
+) -> dict[int, Gate]:
+    """A gate per node, by Flower node id. State files are closed by `closing`."""
+    gates = {}
+    for index, plan in enumerate(plans):
+        store = Store(state / plan.name / "state.db", durable=False)
+        closing.callback(store.close)
+        gates[_FIRST_NODE_ID + index] = Gate(
+            node=plan.name,
+            node_id=_FIRST_NODE_ID + index,
+            store=store,
+            sandbox=sandbox,
+            data=open_data(plan, manifest),
+            limits=policy.limits,
+            noise=noise,
+            log_dir=logs,
+            node_config={"partition-id": index, "num-partitions": len(plans)},
+            seed=seed,
+            on_event=on_event,
+        )
+    return gates
+
+
+def worker_count(nodes: int) -> int:
+    """How many nodes work at once: one per core this process may use."""
+    return max(1, min(nodes, len(os.sched_getaffinity(0))))

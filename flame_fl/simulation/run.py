@@ -1,0 +1,296 @@
+"""`flame simulate`: an app, virtual nodes, one run, one folder with everything it left.
+
+Order: bundle and manifest, run folder (resume or new), nodes and their approvals, the ServerApp, the report. A failure
+or Ctrl-C still leaves a report that says so. A run killed in the middle is resumed by the same command: the ServerApp
+starts again, and every gate answers the legs it had already answered with the bytes it stored, so nothing is computed,
+or spent, twice.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+from flame_fl.contract.errors import FlameError, InputError
+from flame_fl.contract.fab import Fab, read_fab
+from flame_fl.contract.manifest import Manifest, manifest_of
+from flame_fl.contract.refusal import RefusalCode, RefusedError
+from flame_fl.contract.task import Run
+from flame_fl.contract.terms import Scalar
+from flame_fl.flower.identity import flower_run
+from flame_fl.gate.workflow import Event, Gate
+from flame_fl.privacy.discrete_gaussian import ExactNoise
+from flame_fl.report.facts import NodeFacts, RunFacts
+from flame_fl.report.write import write_report
+from flame_fl.sandbox.subprocess import unpack
+from flame_fl.simulation import facts
+from flame_fl.simulation.derive import PrivacyWish, derive
+from flame_fl.simulation.folder import Plan, RunFolder, choose_folder, default_folder
+from flame_fl.simulation.grid import LocalGrid
+from flame_fl.simulation.nodes import NodePlan, SandboxKind, make_sandbox, open_gates, plan_nodes, worker_count
+from flame_fl.simulation.policy import Approve, Policy, apply, load_policy
+from flame_fl.simulation.server import flower_log_to, forget_app, run_server_app
+from flame_fl.simulation.tally import Tally
+
+Status = Literal["finished", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for. `noise_seed` is for tests only; every report of such a run says so."""
+
+    app: Path
+    data: Path | None = None
+    nodes: int | None = None
+    sandbox: SandboxKind = "subprocess"
+    policy: str | None = None
+    deny: tuple[str, ...] = ()
+    overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    wish: PrivacyWish = PrivacyWish()
+    out: Path | None = None
+    state: Path | None = None
+    seed: int = 1
+    noise_seed: int | None = None
+    command: str = ""
+    debug: bool = False
+    report: bool = True
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What one virtual DIZ said before the run. `code` is 0 if it approved."""
+
+    node: str
+    status: str
+    code: int
+    by: str
+    patients: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run's end. `details` are what the gates keep to themselves; a simulation may show them to its own user."""
+
+    status: Status
+    folder: Path
+    facts: RunFacts
+    error: FlameError | None
+    details: tuple[Event, ...] = ()
+
+
+class Watcher(Protocol):
+    """Told of what happens, for a person to see."""
+
+    def begins(self, manifest: Manifest, folder: Path, *, resumed: bool, left_out: tuple[str, ...]) -> None:
+        """The run has a folder."""
+
+    def standings(self, standings: list[Standing]) -> None:
+        """Who approved, who refused."""
+
+    def progress(self, tally: Tally, done: int, total: int) -> None:
+        """A batch was sent or went on."""
+
+
+def simulate(settings: Settings, watcher: Watcher) -> Outcome:
+    """Run an app against virtual nodes.
+
+    Raises:
+        InputError: Something that was given is bad; nothing was run.
+        RefusedError: No node approves; nothing was run, and every node's audit log says so.
+    """
+    started = datetime.now(UTC)
+    derived = derive(settings.app, settings.wish)
+    fab = read_fab(derived.raw_fab)
+    manifest = manifest_of(fab)
+    fab.component("clientapp"), fab.component("serverapp")
+    policy = load_policy(settings.policy, list(settings.deny))
+    plans = plan_nodes(settings.data, settings.nodes)
+    _check_names(policy, plans)
+    _check_terms(manifest, policy)
+    _check_overrides(manifest, settings.overrides)
+    wanted = settings.out or default_folder(fab.app_id, manifest.digest, settings.seed)
+    with ExitStack() as closing:
+        folder = RunFolder(choose_folder(wanted))
+        closing.callback(folder.close)
+        run_id = _run_id(manifest, settings, folder.path)
+        resumed = folder.begin(_plan(run_id, manifest, settings, plans))
+        watcher.begins(manifest, folder.path, resumed=resumed, left_out=derived.left_out)
+        app_dir = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="flame-app-"))) / "app"
+        unpack(fab, app_dir)
+        closing.callback(forget_app, app_dir)
+        tally = Tally()
+        gates = open_gates(
+            plans,
+            manifest,
+            policy,
+            make_sandbox(settings.sandbox, app_dir),
+            ExactNoise(settings.noise_seed),
+            state=settings.state or folder.path / "nodes",
+            logs=folder.path / "logs",
+            seed=settings.seed,
+            on_event=tally.event,
+            closing=closing,
+        )
+        (folder.path / "logs").mkdir(exist_ok=True)
+        for gate in gates.values():
+            apply(policy, gate, manifest)
+        run = Run(run_id, derived.raw_fab, settings.overrides)
+        standings = [_standing(gate, run) for gate in gates.values()]
+        watcher.standings(standings)
+        simulation = _Simulation(settings, fab, manifest, policy, run, gates, tally, watcher, folder.path, app_dir)
+        if all(s.code for s in standings):
+            simulation.report("failed", started, "every DIZ refused")
+            raise RefusedError(RefusalCode(min(s.code for s in standings)))
+        return simulation.go(started)
+
+
+@dataclass
+class _Simulation:
+    settings: Settings
+    fab: Fab
+    manifest: Manifest
+    policy: Policy
+    run: Run
+    gates: dict[int, Gate]
+    tally: Tally
+    watcher: Watcher
+    folder: Path
+    app_dir: Path
+
+    def go(self, started: datetime) -> Outcome:
+        """Call the ServerApp, and leave a report whatever happens."""
+
+        def on_batch(kind: str, done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
+            self.tally.batch(kind, done, total, metrics)
+            self.watcher.progress(self.tally, done, total)
+
+        grid = LocalGrid(
+            self.run,
+            flower_run(self.run.run_id, self.fab, self.settings.overrides),
+            self.gates,
+            worker_count(len(self.gates)) if self.settings.sandbox != "in-process" else 1,
+            on_batch,
+        )
+        status: Status = "finished"
+        error: FlameError | None = None
+        try:
+            with flower_log_to(self.folder / "logs" / "server.log", also_console=self.settings.debug):
+                run_server_app(
+                    self.fab,
+                    self.app_dir,
+                    grid,
+                    run_id=self.run.run_id,
+                    config={**self.manifest.run_config, **self.settings.overrides},
+                    seed=self.settings.seed,
+                    out=self.folder,
+                )
+        except FlameError as err:
+            status, error = "failed", err
+        except KeyboardInterrupt:
+            status, error = "interrupted", FlameError("Interrupted.", mend="The same command resumes the run.")
+        finally:
+            if status != "finished":
+                for gate in self.gates.values():
+                    gate.stop()
+            grid.close(cancel=status != "finished")
+        if status == "interrupted":
+            return Outcome(status, self.folder, self.facts(status, started, "Ctrl-C"), error)
+        for gate in self.gates.values():
+            gate.end_run(self.run.run_id)
+        found = self.report(status, started, str(error or ""))
+        return Outcome(status, self.folder, found, error, tuple(self.tally.details))
+
+    def report(self, status: Status, started: datetime, reason: str) -> RunFacts:
+        """Write report.html and result.json; result.json marks the folder as finished."""
+        found = self.facts(status, started, reason)
+        if self.settings.report:
+            write_report(self.folder, found)
+        return found
+
+    def facts(self, status: Status, started: datetime, reason: str) -> RunFacts:
+        """Everything the gates and the tally know of the run."""
+        nodes: tuple[NodeFacts, ...] = tuple(
+            facts.node_facts(gate, self.manifest, self.tally) for gate in self.gates.values()
+        )
+        return RunFacts(
+            app=self.fab.app_id,
+            analysis_digest=self.manifest.digest,
+            fab_sha256=self.fab.sha256,
+            started=started,
+            ended=datetime.now(UTC),
+            status=status,
+            reason=reason,
+            seed=self.settings.seed,
+            sandbox=self.settings.sandbox,
+            policy=self.policy.approve.value,
+            simulated=True,
+            noise_seeded=self.settings.noise_seed is not None,
+            command=self.settings.command,
+            run_config=facts.plain_config({**self.manifest.run_config, **self.settings.overrides}),
+            terms=facts.terms_facts(self.manifest, open_simulation=self.policy.approve is Approve.OPEN_SIMULATION),
+            nodes=nodes,
+            rounds=facts.round_facts(self.tally),
+            versions=facts.versions(),
+        )
+
+
+def _standing(gate: Gate, run: Run) -> Standing:
+    said = gate.status(run).content.configs["flame"]
+    record = gate.store.approval(str(said["digest"]))
+    patients = max((view.patients for view in gate.data.values()), default=0)
+    code = said["code"]
+    assert isinstance(code, int)  # noqa: S101  (the gate wrote it)
+    return Standing(gate.node, str(said["status"]), code, record.by if record else "", patients)
+
+
+def _check_names(policy: Policy, plans: tuple[NodePlan, ...]) -> None:
+    if unknown := sorted(policy.deny - {p.name for p in plans}):
+        raise InputError(
+            f"--deny names {unknown[0]!r}, which is no node.", mend=f"Nodes: {', '.join(p.name for p in plans)}."
+        )
+
+
+def _check_terms(manifest: Manifest, policy: Policy) -> None:
+    if manifest.terms is None and policy.approve is not Approve.OPEN_SIMULATION:
+        raise RefusedWithoutTermsError(manifest.app)
+
+
+def _check_overrides(manifest: Manifest, overrides: Mapping[str, Scalar]) -> None:
+    if unknown := sorted(set(overrides) - set(manifest.run_config)):
+        known = ", ".join(sorted(manifest.run_config)) or "none"
+        raise InputError(f"The app has no run-config key {unknown[0]!r}.", mend=f"Its keys: {known}.")
+
+
+class RefusedWithoutTermsError(RefusedError):
+    """An app that states no terms: nothing is approved, and nothing was run."""
+
+    def __init__(self, app: str) -> None:
+        super().__init__(RefusalCode.NOT_APPROVED, "no terms")
+        self.message = f"{app} states no [tool.flame], so no virtual DIZ approves it: what is not stated is refused."
+        self.mend = (
+            "Add terms to its pyproject.toml (`flame app check` says which). Or run it with --policy open-simulation: "
+            "then everything it sends leaves unchecked, without limits and without a privacy claim. That is only for "
+            "data that are yours, on this machine; no DIZ has such a policy."
+        )
+
+
+def _run_id(manifest: Manifest, settings: Settings, folder: Path) -> int:
+    """Fixed by analysis, seed and folder, so that a resumed run has the id it began with."""
+    said = f"{manifest.digest}/{settings.seed}/{folder}"
+    return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8]) >> 1
+
+
+def _plan(run_id: int, manifest: Manifest, settings: Settings, plans: tuple[NodePlan, ...]) -> Plan:
+    return Plan(
+        run_id=run_id,
+        analysis_digest=manifest.digest,
+        seed=settings.seed,
+        sandbox=settings.sandbox,
+        policy=settings.policy or Approve.FIRST_SEEN.value,
+        nodes=tuple(p.name for p in plans),
+        overrides=dict(settings.overrides),
+    )

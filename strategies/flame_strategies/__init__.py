@@ -1,0 +1,69 @@
+"""Server-side strategies for Flower that ask the hospitals' gates first.
+
+A run on Flower reaches every connected node. Here a strategy first asks each node's gate whether its steward approved
+the analysis, works with those that did, and says who refused and why. Strategies are the researcher's side: no DIZ
+trusts them, and nothing here protects data; the gates do.
+
+::
+
+    approval      who agreed: ask_gates -> Roster
+    fedavg        FlameFedAvg; fedprox FlameFedProx; fedadam FlameFedAdam       (averaging: their pure part)
+    sums          sum_of_sites, GridExchange: sums over sites, for fits that equal the pooled ones
+    elastic_net   fit_elastic_net -> ElasticNetPath, cross-validated, from sums (_rounds, _problem, _solver: its parts)
+    fista         fit_fista: the same at one penalty, from sums of gradients
+    reference     pooled centre and scale, LinearModel;  penalty: the elastic net's penalty
+    in_memory     the sites' side in plain numpy: runs every fit without Flower
+    output        the run's folder: save_model, load_model, write_report_json
+    errors        what can stop a computation
+
+In a ServerApp::
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        roster = ask_gates(grid, min_nodes=3)
+        path = fit_elastic_net(GridExchange(grid, roster.require(3), min_nodes=3))
+        model = path.model()
+        save_model(output_folder(), model.arrays(), {"penalty": float(path.lambdas[path.best])})
+"""
+
+from flame_strategies.approval import Refusal, Roster, ask_gates, refusal_table
+from flame_strategies.elastic_net import ElasticNetPath, MessageTypes, PathStep, fit_elastic_net
+from flame_strategies.errors import NotEnoughNodes, SiteLost, StrategyError, UnusableReply
+from flame_strategies.fedadam import AdamState, AdamTerms, FlameFedAdam
+from flame_strategies.fedavg import FlameFedAvg
+from flame_strategies.fedprox import FlameFedProx
+from flame_strategies.fista import FistaFit, fit_fista
+from flame_strategies.output import load_model, output_folder, save_model, write_report_json
+from flame_strategies.reference import LinearModel, Reference
+from flame_strategies.sums import GridExchange, SiteSums, sum_of_sites
+
+__all__ = [
+    "AdamState",
+    "AdamTerms",
+    "ElasticNetPath",
+    "FistaFit",
+    "FlameFedAdam",
+    "FlameFedAvg",
+    "FlameFedProx",
+    "GridExchange",
+    "LinearModel",
+    "MessageTypes",
+    "NotEnoughNodes",
+    "PathStep",
+    "Reference",
+    "Refusal",
+    "Roster",
+    "SiteLost",
+    "SiteSums",
+    "StrategyError",
+    "UnusableReply",
+    "ask_gates",
+    "fit_elastic_net",
+    "fit_fista",
+    "load_model",
+    "output_folder",
+    "refusal_table",
+    "save_model",
+    "sum_of_sites",
+    "write_report_json",
+]

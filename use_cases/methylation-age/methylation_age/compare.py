@@ -1,0 +1,168 @@
+"""`compare`: a simulated run beside pooled training, training at one DIZ alone, averaging, and published clocks.
+
+Everything here happens outside the gate and needs the rows of all DIZ in one place. It is for simulations, where all
+data are the user's own; the report says so at every figure and table it adds.
+
+Writes ``compare.json`` and ``plots/`` into the run's folder and adds figures, tables and headlines to ``report.json``;
+a second call replaces what the first one added.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from flame_strategies.output import write_atomically
+
+from methylation_age import baselines, blood, horvath, packaged, plots
+from methylation_age.clock import ELASTIC_NET, MLP, Clock, LinearClock, MlpClock, load_clocks
+from methylation_age.cohort import Store, load_store
+from methylation_age.compare_report import OUTSIDE, Row, headline, merge, tables
+from methylation_age.elastic_net_run import ElasticNetSettings
+from methylation_age.errors import InputError
+from methylation_age.panel import load_panel
+from methylation_age.prepare import STAMP, STORE
+
+Float = npt.NDArray[np.float64]
+
+FEDERATED, POOLED, LOCAL, PUBLISHED = "federated", "pooled", "one DIZ alone", "published clock"
+
+
+def compare(run: Path, data: Path) -> None:
+    """Compare a run with its alternatives on the data it was simulated on.
+
+    Args:
+        run: The run's folder.
+        data: The folder that `prepare` wrote.
+
+    Raises:
+        InputError: One of the two is not what it should be.
+    """
+    clocks, metadata = load_clocks(run)
+    stores = _stores(data, metadata["panel"])
+    bench = _Bench(stores, metadata["panel"])
+    entries: list[dict[str, str]] = []
+    for name, clock in clocks.items():
+        bench.add(_FEDERATED_NAMES[name], FEDERATED, bench.ages(clock))
+        ages = {site: clock.predict(store.test.betas[:, clock.columns]) for site, store in stores.items()}
+        truth = {site: store.test.age for site, store in stores.items()}
+        title = f"{_FEDERATED_NAMES[name]}: predicted and chronological age"
+        entries.append(plots.predicted_by_age(run, f"predicted-{name}", title, truth, ages))
+    equality = None
+    if isinstance(linear := clocks.get(ELASTIC_NET), LinearClock):
+        equality = _elastic_nets(bench, linear, metadata["clocks"][ELASTIC_NET]["training"])
+    if isinstance(network := clocks.get(MLP), MlpClock):
+        rounds = int(metadata["clocks"][MLP]["training"]["rounds"])
+        pooled = baselines.pooled_mlp([store.train for store in stores.values()], network, rounds, seed=0)
+        bench.add("MLP, pooled", POOLED, bench.ages(pooled))
+    price = _public_comparisons(bench)
+    # Published clocks miss most of their CpGs in this panel: they are in the table, with that fact, not in the figure.
+    drawn = [row for row in bench.rows if row.kind != PUBLISHED]
+    kinds, errors = {row.model: row.kind for row in drawn}, {row.model: row.mae for row in drawn}
+    entries.append(plots.models(run, errors, kinds))
+    if price:
+        entries.append(plots.noise_price(run, price.epsilons, price.errors, price.without_noise))
+    trained = np.concatenate([store.train.age for store in stores.values()])
+    guess = float(np.abs(trained.mean() - bench.age).mean())
+    summary = {
+        "what": OUTSIDE,
+        "guess_mae": guess,
+        "models": [asdict(row) for row in bench.rows],
+        "equality": equality,
+        "price_of_noise": {"what": blood.LABEL, **asdict(price)} if price else None,
+        "notes": bench.notes,
+    }
+    text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(run / "compare.json", text.encode() + b"\n")
+    merge(run, entries, tables(bench.rows, guess, equality, price), headline(equality), bench.notes)
+
+
+_FEDERATED_NAMES = {ELASTIC_NET: "Elastic net, federated", MLP: "MLP, federated"}
+
+
+class _Bench:
+    """The test samples of all DIZ, and every model's row."""
+
+    def __init__(self, stores: Mapping[str, Store], panel: str) -> None:
+        self.stores = stores
+        self.cpgs = load_panel(panel).cpgs
+        self.betas = np.concatenate([store.test.betas for store in stores.values()])
+        self.age = np.concatenate([store.test.age for store in stores.values()])
+        if len(self.age) < 3:
+            raise InputError("The DIZ have fewer than 3 test samples; mark some as test in the column 'split'.")
+        self.rows: list[Row] = []
+        self.notes: list[str] = []
+
+    def ages(self, clock: Clock) -> Float:
+        return clock.predict(self.betas[:, clock.columns])
+
+    def add(self, model: str, kind: str, ages: Float, note: str = "") -> None:
+        error = np.abs(ages - self.age)
+        r = float(np.corrcoef(ages, self.age)[0, 1])
+        self.rows.append(Row(model, kind, float(error.mean()), float(np.median(error)), r, note))
+
+
+def _elastic_nets(bench: _Bench, clock: LinearClock, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Pooled, averaged and local elastic nets; returns how far the federated one is from the pooled one."""
+    penalty, l1_ratio = training["lambdas"][training["chosen"]], training["l1_ratio"]
+    trains = [store.train for store in bench.stores.values()]
+    rows = baselines.Standardised.of(trains)
+    pooled, gap = baselines.pooled_elastic_net(rows, penalty, l1_ratio)
+    pooled_ages = rows.ages(pooled, bench.betas)
+    bench.add("Elastic net, pooled", POOLED, pooled_ages, f"{np.count_nonzero(pooled)} CpGs")
+    federated = np.zeros_like(pooled)
+    federated[clock.columns] = clock.coef
+    federated *= rows.scale / rows.y_scale
+    ends = np.cumsum([len(cohort) for cohort in trains])
+    sites = [np.arange(end - len(cohort), end) for end, cohort in zip(ends, trains, strict=True)]
+    averaged = baselines.averaged_elastic_net(rows, sites, penalty, l1_ratio)
+    note = f"{np.count_nonzero(averaged)} CpGs, {np.count_nonzero(averaged == 0)} coefficients are zero"
+    bench.add("Elastic net, averaged subgradient descent", FEDERATED, rows.ages(averaged, bench.betas), note)
+    settings = ElasticNetSettings(l1_ratio, len(training["lambdas"]), _ratio(training), training["folds"])
+    for site, store in bench.stores.items():
+        coef, intercept, centre = baselines.local_elastic_net(store.train, settings)
+        filled = np.where(np.isnan(bench.betas), centre, bench.betas)
+        ages = horvath.inverse(filled @ coef + intercept)
+        bench.add(f"Elastic net, {site}", LOCAL, ages, f"{len(store.train)} samples")
+    largest = float(np.abs(pooled).max())
+    return {
+        "penalty": penalty,
+        "largest_relative_coefficient_difference": float(np.abs(federated - pooled).max()) / largest,
+        "same_support": bool(np.array_equal(federated != 0, pooled != 0)),
+        "cpgs": int(np.count_nonzero(pooled)),
+        "largest_prediction_difference_years": float(np.abs(bench.ages(clock) - pooled_ages).max()),
+        "pooled_optimality_gap": gap,
+    }
+
+
+def _ratio(training: Mapping[str, Any]) -> float:
+    return float(training["lambdas"][-1] / training["lambdas"][0])
+
+
+def _public_comparisons(bench: _Bench) -> blood.Price | None:
+    """Published clocks and the price of noise, where the package with them is installed."""
+    try:
+        for key in ("cortical", "horvath"):
+            clock = packaged.published_clock(key)
+            ages, present = baselines.published_ages(clock, bench.cpgs, bench.betas)
+            of = f"{present} of {len(clock.coefficients)} CpGs present"
+            bench.add(clock.name, PUBLISHED, ages, of)
+            bench.notes.append(
+                f"{clock.name} ({clock.reference}): {of} in the panel, the others set to public mean betas, so this is "
+                "not the clock's accuracy on complete arrays."
+            )
+        return blood.price_of_noise()
+    except InputError as error:
+        bench.notes.append(f"No published clock and no price of noise: {error}")
+        return None
+
+
+def _stores(data: Path, panel: str) -> dict[str, Store]:
+    try:
+        nodes = json.loads((data / STAMP).read_text(encoding="utf-8"))["nodes"]
+    except (OSError, ValueError, KeyError):
+        raise InputError(f"{data} was not written by prepare; give the folder the run was simulated on.") from None
+    return {node: load_store(data / node / STORE, panel) for node in nodes}

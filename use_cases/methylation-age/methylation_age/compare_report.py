@@ -1,0 +1,127 @@
+"""What `compare` adds to a run's report: headline, tables, and how they are merged into ``report.json``."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flame_strategies.output import write_report_json
+
+from methylation_age import blood
+from methylation_age.errors import InputError
+
+OUTSIDE = "outside the gate, simulation only"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on the test samples of all DIZ.
+
+    Attributes:
+        model: Its name.
+        kind: Federated, pooled, local or published.
+        mae: Mean absolute error, years.
+        median: Median absolute error, years.
+        r: Pearson's correlation.
+        note: What else is worth knowing.
+    """
+
+    model: str
+    kind: str
+    mae: float
+    median: float
+    r: float
+    note: str = ""
+
+
+def headline(equality: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """How far the federated elastic net is from the pooled one, None if there is none."""
+    if equality is None:
+        return []
+    same = "same CpGs" if equality["same_support"] else "not the same CpGs"
+    return [
+        {
+            "label": "Federated against pooled elastic net",
+            "value": f"{equality['largest_relative_coefficient_difference']:.1e}",
+            "note": f"largest difference of a coefficient, relative to the largest; {same}; {OUTSIDE}",
+        }
+    ]
+
+
+def tables(
+    rows: list[Row], guess: float, equality: Mapping[str, Any] | None, price: blood.Price | None
+) -> list[dict[str, Any]]:
+    """The report's tables: all models, equality with pooled training, and the price of noise."""
+    found: list[dict[str, Any]] = [
+        {
+            "title": f"All models ({OUTSIDE})",
+            "caption": f"On the test samples of all DIZ together; errors in years. Guessing the mean training "
+            f"age: {guess:.1f} years.",
+            "columns": ["model", "kind", "MAE", "median AE", "r", "note"],
+            "rows": [
+                [row.model, row.kind, f"{row.mae:.2f}", f"{row.median:.2f}", f"{row.r:.3f}", row.note] for row in rows
+            ],
+        }
+    ]
+    if equality:
+        found.append(
+            {
+                "title": f"Federated and pooled elastic net ({OUTSIDE})",
+                "caption": "Pooled: scikit-learn's coordinate descent at the same penalty, converged tightly.",
+                "columns": ["what", "value"],
+                "rows": [
+                    ["same CpGs", "yes" if equality["same_support"] else "no"],
+                    ["CpGs in the clock", equality["cpgs"]],
+                    [
+                        "largest coefficient difference, relative",
+                        f"{equality['largest_relative_coefficient_difference']:.1e}",
+                    ],
+                    ["largest prediction difference", f"{equality['largest_prediction_difference_years']:.1e} years"],
+                ],
+            }
+        )
+    if price:
+        cells = zip(price.epsilons, price.errors, price.spreads, strict=True)
+        found.append(
+            {
+                "title": f"Blood clock under one noisy release ({blood.LABEL})",
+                "caption": f"Measured blood methylation, {price.train} patients to train and {price.test} to test, 71 "
+                f"CpGs; unit patient, δ = {blood.DELTA:g}. Guessing the mean age: {price.guess:.1f} years.",
+                "columns": ["ε", "MAE (years)", "spread over draws"],
+                "rows": [
+                    *[[f"{epsilon:g}", f"{error:.2f}", f"{spread:.2f}"] for epsilon, error, spread in cells],
+                    ["no noise", f"{price.without_noise:.2f}", "–"],
+                ],
+            }
+        )
+    return found
+
+
+def merge(
+    run: Path,
+    figures: list[dict[str, str]],
+    tables: list[dict[str, Any]],
+    headline: list[dict[str, str]],
+    notes: list[str],
+) -> None:
+    """Put what was found into ``report.json``, in place of what an earlier call put there.
+
+    Raises:
+        InputError: The file is there and cannot be read.
+    """
+    try:
+        report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        report = {}
+    except ValueError:
+        raise InputError(f"{run / 'report.json'} is not valid JSON; repeat the run.") from None
+    for key, key_of, new in (
+        ("figures", "file", figures),
+        ("tables", "title", tables),
+        ("headline", "label", headline),
+    ):
+        added = {entry[key_of] for entry in new}
+        report[key] = [entry for entry in report.get(key, []) if entry[key_of] not in added] + new
+    report["notes"] = [note for note in report.get("notes", []) if note not in notes] + notes
+    write_report_json(run, report)

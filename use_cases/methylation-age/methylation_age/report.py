@@ -1,0 +1,104 @@
+"""The app's part of the run report, from what reached the hub."""
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from flame_strategies.approval import Roster
+
+from methylation_age import plots
+from methylation_age.clock import ELASTIC_NET, MLP
+from methylation_age.evaluation_run import Evaluation
+
+TITLES = {ELASTIC_NET: "Elastic net", MLP: "MLP"}
+
+DATA_NOTE = (
+    "Measured data, no synthetic values: GSE74193 (dorsolateral prefrontal cortex, Illumina 450k, public), unless you "
+    "prepared other tables. The set names no hospital: which sample lies at which virtual DIZ is synthetic, drawn by "
+    "age so that the DIZ differ. One array counts as one patient."
+)
+
+
+def build(
+    folder: Path, roster: Roster, training: Mapping[str, Mapping[str, Any]], evaluations: Mapping[str, Evaluation]
+) -> dict[str, Any]:
+    """Draw the figures into `folder` and return the content of ``report.json``.
+
+    Args:
+        folder: The run's folder.
+        roster: The gates' answers.
+        training: By clock, as in the model's description.
+        evaluations: By clock.
+    """
+    measured = {name: evaluation for name, evaluation in evaluations.items() if evaluation.overall is not None}
+    figures = []
+    if measured:
+        by_site = {
+            TITLES[name]: {site: accuracy.mae for site, accuracy in evaluation.by_site.items() if accuracy.n > 0}
+            for name, evaluation in measured.items()
+        }
+        figures.append(plots.error_by_site(folder, by_site))
+        figures.append(plots.decades(folder, next(iter(measured.values())).decades))
+    if path := training.get(ELASTIC_NET):
+        figures.append(plots.cv_curve(folder, path))
+    if by_round := training.get(MLP, {}).get("mae_by_round"):
+        figures.append(plots.error_by_round(folder, {int(number): mae for number, mae in by_round.items()}))
+    return {
+        "title": "Age from DNA methylation",
+        "data_note": DATA_NOTE,
+        "headline": [item for name, evaluation in measured.items() for item in _headline(name, evaluation)],
+        "figures": figures,
+        "tables": [_accuracy_table(name, evaluation) for name, evaluation in measured.items()],
+        "notes": _notes(roster, training, evaluations),
+    }
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number as text, a dash where there is none."""
+    return f"{value:.{digits}f}" if isfinite(value) else "–"
+
+
+def _headline(name: str, evaluation: Evaluation) -> list[dict[str, str]]:
+    overall = evaluation.overall
+    if overall is None:
+        return []
+    note = f"{overall.n} test samples at {len(evaluation.by_site)} DIZ, from sums of errors"
+    return [
+        {"label": f"{TITLES[name]}: mean absolute error", "value": f"{number(overall.mae)} years", "note": note},
+        {"label": f"{TITLES[name]}: correlation with age", "value": number(overall.r, 3), "note": note},
+    ]
+
+
+def _accuracy_table(name: str, evaluation: Evaluation) -> dict[str, Any]:
+    rows = [*evaluation.by_site.items(), *([("all", evaluation.overall)] if evaluation.overall else [])]
+    return {
+        "title": f"{TITLES[name]}: accuracy by DIZ",
+        "caption": "Years. Formed at the hub from eight sums per DIZ; no prediction left a DIZ.",
+        "columns": ["DIZ", "test samples", "MAE", "RMSE", "bias", "r"],
+        "rows": [[site, a.n, number(a.mae), number(a.rmse), number(a.bias), number(a.r, 3)] for site, a in rows],
+    }
+
+
+def _notes(
+    roster: Roster, training: Mapping[str, Mapping[str, Any]], evaluations: Mapping[str, Evaluation]
+) -> list[str]:
+    notes = []
+    if path := training.get(ELASTIC_NET):
+        notes.append(
+            f"The elastic net took {path['rounds']} exchanges of sums; {path['columns_requested']} of the CpGs' "
+            f"columns of the second-moment matrix left the DIZ. Its optimality conditions hold over all CpGs, for all "
+            f"penalties and folds, to {path['kkt_gap']:.1e} of the penalty."
+        )
+        notes.append(
+            "Sums over fewer patients than CpGs say much about the patients. Without secure aggregation, what protects "
+            "them is the steward's decision to approve this analysis, not arithmetic."
+        )
+    if not roster.refusals and not roster.silent:
+        notes.append(f"All {len(roster.approved)} DIZ approved.")
+    notes += [
+        f"{TITLES[name]}: {evaluation.refused} DIZ let no accuracy leave."
+        for name, evaluation in evaluations.items()
+        if evaluation.refused
+    ]
+    return notes

@@ -1,0 +1,106 @@
+"""What runs at the hub: ask the gates, fit the clocks on the DIZ that agreed, evaluate them there, leave a report.
+
+The hub sees sums, network weights and refusals. Its artefacts go to the folder in ``FLAME_OUT``: ``model.safetensors``
+and ``model.json`` (see `clock`), ``report.json`` and ``plots/``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from logging import getLogger
+from typing import Any
+
+from flame_strategies.approval import ask_gates
+from flame_strategies.fedavg import FlameFedAvg
+from flame_strategies.output import output_folder, write_report_json
+from flame_strategies.sums import GridExchange
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context
+from flwr.serverapp import Grid, ServerApp
+
+from methylation_age import report
+from methylation_age.clock import ELASTIC_NET, MLP, Clock, save_clocks
+from methylation_age.elastic_net_run import ElasticNetSettings, run_elastic_net
+from methylation_age.evaluation_run import Evaluation, evaluate_clock
+
+_log = getLogger("flwr")
+
+app = ServerApp()
+
+
+@dataclass
+class Results:
+    """What a run has made so far, by clock; the main clock first."""
+
+    clocks: dict[str, Clock] = field(default_factory=dict)
+    training: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the study that the run config describes."""
+    config = context.run_config
+    timeout, min_nodes = float(config["timeout"]), int(config["min-nodes"])
+    roster = ask_gates(grid, min_nodes=min_nodes, timeout=timeout)
+    _log.info("The gates' answers:\n%s", roster)
+    nodes = roster.require(min_nodes)
+    results = Results()
+    if config["model"] in {ELASTIC_NET, "both"}:
+        _elastic_net(grid, nodes, config, results)
+    if config["model"] in {MLP, "both"}:
+        _mlp(grid, nodes, config, results)
+    for name, clock in results.clocks.items():
+        results.evaluations[name] = evaluate_clock(grid, nodes, clock, timeout)
+    folder = output_folder()
+    save_clocks(folder, results.clocks, str(config["panel"]), results.training)
+    write_report_json(folder, report.build(folder, roster, results.training, results.evaluations))
+
+
+def _elastic_net(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results: Results) -> None:
+    exchange = GridExchange(grid, nodes, min_nodes=int(config["min-nodes"]), timeout=float(config["timeout"]))
+    fit = run_elastic_net(
+        exchange,
+        ElasticNetSettings.from_config(config),
+        lambda step: _log.info(
+            "penalty %d of %d: %d CpGs in the model, %d exchanges",
+            step.index + 1,
+            step.count,
+            step.support,
+            step.rounds,
+        ),
+    )
+    results.clocks[ELASTIC_NET] = fit.clock
+    results.training[ELASTIC_NET] = fit.training()
+
+
+def _mlp(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results: Results) -> None:
+    from methylation_age import mlp, mlp_run  # noqa: PLC0415 -- torch, only for the MLP
+
+    timeout, min_nodes, count = float(config["timeout"]), int(config["min-nodes"]), int(config["mlp-inputs"])
+    public = config["inputs"] == "public"
+    if public:
+        inputs = mlp_run.public_inputs(str(config["panel"]), count)
+    else:
+        exchange = GridExchange(grid, nodes, min_nodes=min_nodes, timeout=timeout)
+        inputs = mlp_run.federated_inputs(exchange, count)
+    recipe = mlp.Recipe.from_config(config)
+    start = mlp.initial_weights(count, recipe, int(config["seed"]))
+    settings = ConfigRecord(inputs.clock(start, recipe).config())
+    # Public inputs are for runs with noise, where an evaluation in every round would cost budget or be refused.
+    strategy = FlameFedAvg(min_nodes=min_nodes, evaluate=not public, timeout=timeout)
+    outcome = strategy.start(
+        grid,
+        ArrayRecord({name: Array(array) for name, array in start.items()}),
+        num_rounds=int(config["rounds"]),
+        train_config=settings,
+        evaluate_config=settings,
+    )
+    trained = {name: array.numpy() for name, array in outcome.arrays.items()}
+    results.clocks[MLP] = inputs.clock(trained, recipe)
+    results.training[MLP] = {
+        "rounds": int(config["rounds"]),
+        "inputs": str(config["inputs"]),
+        "refusals": len(strategy.refusals),
+        "mae_by_round": {
+            str(number): float(metrics["mae"]) for number, metrics in outcome.evaluate_metrics_clientapp.items()
+        },
+    }
