@@ -5,17 +5,22 @@ kind (`flame_fl.contract.errors`); `--debug` adds the traceback. Ctrl-C is 130.
 """
 
 import json
+import os
 import sys
 from typing import Annotated, NoReturn
 
 import click
 import typer
 
-from flame_fl import __version__
-from flame_fl.cli import app, audit, simulate
-from flame_fl.cli.console import escaped, stderr
-from flame_fl.contract.errors import FlameError
-from flame_fl.contract.refusal import RefusedError
+# Nodes use the cores; two BLAS threads on small matrices cost a server more than they give. Before NumPy is imported.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+from flame_fl import __version__  # noqa: E402
+from flame_fl.cli import app, audit, simulate  # noqa: E402
+from flame_fl.cli.console import escaped, stderr  # noqa: E402
+from flame_fl.contract.errors import FlameError  # noqa: E402
+from flame_fl.contract.refusal import RefusedError  # noqa: E402
 
 cli = typer.Typer(
     name="flame",

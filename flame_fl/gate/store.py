@@ -6,11 +6,15 @@ Rules this module follows:
    also after `kill -9`. `durable=True` (a real node) waits for the disk at each commit; a simulation's nodes survive
    the death of the process but not a power cut.
 2. Budgets are debited by `reserve`, before the sandbox starts; a crash keeps the debit. Nothing refunds.
-3. A leg's reply is stored with its commit. The same leg asked again gets the same bytes (decisions 40).
+3. A leg's reply is stored with its commit. The same leg asked again gets the same bytes. A large reply is a file
+   beside the database, complete on disk before the transaction that names its hash; an orphan of a crash is harmless,
+   and overwritten when the leg is tried again.
 4. The schema carries a version. An unknown version stops; nothing is guessed.
 """
 
 import json
+import os
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,6 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.errors import VerificationError
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.refusal import RefusalCode, RefusedError
@@ -29,6 +34,7 @@ from flame_fl.gate.approval import ApprovalRecord, Status
 from flame_fl.privacy.accounting import GaussianRelease
 
 SCHEMA_VERSION = 1
+_LARGE_REPLY_BYTES = 64 * 1024
 _MIGRATIONS = {
     1: """
     CREATE TABLE approvals(digest TEXT PRIMARY KEY, app TEXT NOT NULL, status TEXT NOT NULL, manifest TEXT NOT NULL,
@@ -37,7 +43,8 @@ _MIGRATIONS = {
     CREATE TABLE runs(run_id TEXT PRIMARY KEY, digest TEXT NOT NULL, fab_sha256 TEXT NOT NULL, config TEXT NOT NULL,
         opened TEXT NOT NULL);
     CREATE TABLE legs(run_id TEXT NOT NULL, leg_id TEXT NOT NULL, message_type TEXT NOT NULL, message_sha256 TEXT NOT NULL,
-        state TEXT NOT NULL, attempts INTEGER NOT NULL, reply BLOB, code INTEGER, PRIMARY KEY(run_id, leg_id));
+        state TEXT NOT NULL, attempts INTEGER NOT NULL, reply BLOB, reply_file_sha256 TEXT, code INTEGER,
+        PRIMARY KEY(run_id, leg_id));
     CREATE TABLE ledger(seq INTEGER PRIMARY KEY, at TEXT NOT NULL, store TEXT NOT NULL, project TEXT NOT NULL,
         digest TEXT NOT NULL, run_id TEXT NOT NULL, leg_id TEXT NOT NULL, attempt INTEGER NOT NULL, event TEXT NOT NULL,
         rho REAL, state TEXT NOT NULL);
@@ -80,6 +87,7 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._lock = threading.RLock()
+        self._durable = durable
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -202,13 +210,21 @@ class Store:
             )
 
     def leg(self, run_id: str, leg_id: str) -> Leg | None:
-        """What is stored of a leg."""
+        """What is stored of a leg.
+
+        Raises:
+            VerificationError: Its reply is on disk with other bytes than were committed.
+        """
         rows = self._rows(
-            "SELECT message_sha256, state, attempts, reply, code FROM legs WHERE run_id=? AND leg_id=?", run_id, leg_id
+            "SELECT message_sha256, state, attempts, reply, reply_file_sha256, code FROM legs WHERE run_id=? AND leg_id=?",
+            run_id,
+            leg_id,
         )
         if not rows:
             return None
-        sha, state, attempts, reply, code = rows[0]
+        sha, state, attempts, reply, file_sha, code = rows[0]
+        if file_sha is not None:
+            reply = self._read_reply(run_id, leg_id, file_sha)
         return Leg(sha, state, attempts, reply, None if code is None else RefusalCode(code))
 
     def legs_of(self, run_id: str, message_type: str | None = None) -> int:
@@ -221,7 +237,7 @@ class Store:
     def reserve_leg(self, run_id: str, leg_id: str, message_type: str, message_sha256: str) -> int:
         """Note an attempt at a leg; returns which attempt it is, from 1."""
         self._db.execute(
-            "INSERT INTO legs VALUES(?,?,?,?,'reserved',1,NULL,NULL)"
+            "INSERT INTO legs VALUES(?,?,?,?,'reserved',1,NULL,NULL,NULL)"
             " ON CONFLICT(run_id, leg_id) DO UPDATE SET attempts=attempts+1",
             (run_id, leg_id, message_type, message_sha256),
         )
@@ -230,15 +246,46 @@ class Store:
 
     def end_leg(self, run_id: str, leg_id: str, *, reply: bytes | None, code: RefusalCode | None) -> None:
         """Store what left: the reply's bytes, or the refusal."""
+        file_sha = None
+        if reply is not None and len(reply) > _LARGE_REPLY_BYTES:
+            file_sha = sha256_hex(reply)
+            self._write_reply(run_id, leg_id, reply)
+            reply = None
         self._db.execute(
-            "UPDATE legs SET state=?, reply=?, code=? WHERE run_id=? AND leg_id=?",
-            ("refused" if reply is None else "released", reply, code, run_id, leg_id),
+            "UPDATE legs SET state=?, reply=?, reply_file_sha256=?, code=? WHERE run_id=? AND leg_id=?",
+            ("released" if code is None else "refused", reply, file_sha, code, run_id, leg_id),
         )
 
     def forget_replies(self, run_id: str) -> None:
         """Drop the stored replies of a run that has ended; their hashes stay in the audit chain."""
         with self.transaction():
-            self._db.execute("UPDATE legs SET reply=NULL WHERE run_id=?", (run_id,))
+            self._db.execute("UPDATE legs SET reply=NULL, reply_file_sha256=NULL WHERE run_id=?", (run_id,))
+        shutil.rmtree(self._reply_file(run_id, "").parent, ignore_errors=True)
+
+    def _reply_file(self, run_id: str, leg_id: str) -> Path:
+        # leg ids come from the hub: only their hash becomes a file name
+        return self.path.parent / "replies" / sha256_hex(run_id.encode()) / sha256_hex(leg_id.encode())
+
+    def _write_reply(self, run_id: str, leg_id: str, reply: bytes) -> None:
+        file = self._reply_file(run_id, leg_id)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as stream:
+            stream.write(reply)
+            if self._durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+
+    def _read_reply(self, run_id: str, leg_id: str, file_sha: str) -> bytes:
+        try:
+            reply = self._reply_file(run_id, leg_id).read_bytes()
+        except FileNotFoundError:
+            reply = b""
+        if sha256_hex(reply) != file_sha:
+            raise VerificationError(
+                f"A stored reply beside {self.path} is missing or was changed.",
+                mend="Restore the node's whole state folder from one backup; never copy state.db alone.",
+            )
+        return reply
 
     # --- ledger ------------------------------------------------------------------------------------------------
 

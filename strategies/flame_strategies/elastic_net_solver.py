@@ -8,9 +8,8 @@ minimum, stops where a coefficient would change its sign and drops it there; at 
 columns that violate the optimality conditions. Every pass lowers the objective and no set comes twice, so it
 ends, and it ends at machine precision instead of at a tolerance of coordinate descent.
 
-Columns are taken in several at a time, which saves solves, but keeps the guarantee of the method for one: if
-the joint solve is singular or all newcomers would get the wrong sign, only the strongest stays, and that one
-descends.
+Columns are taken in several at a time, which saves solves. Those that would enter with the wrong sign wait; if the
+columns together are dependent, only the strongest enters, in exchange for others.
 """
 
 import numpy as np
@@ -102,8 +101,7 @@ class _Face:
             inward = penalised & (self.signs[at] * direction <= 0)
             stuck = at[inward & (self.b[at] == 0)]  # newcomers that would leave towards the wrong side
             if stuck.size:
-                # Keep the strongest whatever its sign in company: alone it descends.
-                stuck = stuck[stuck != newcomers[0]] if stuck.size == newcomers.size else stuck
+                # Never all of them: the way descends, and at the minimum before only newcomers have a slope.
                 self._drop(stuck)
                 newcomers = newcomers[np.isin(newcomers, stuck, invert=True)]
                 continue

@@ -18,7 +18,7 @@ class Penalty:
     """The penalty at lambda = 1.
 
     Attributes:
-        l1: f_j r, shape (p,); 0 for an unpenalised column.
+        l1: f_j r, shape (p,); 0 for a column that is unpenalised or not eligible.
         l2: f_j (1 - r), shape (p,).
         eligible: Columns that may have a coefficient, shape (p,): those that vary and whose factor is finite.
         unit: The largest of `l1`; violations are given as a share of lambda times this.
@@ -59,7 +59,7 @@ class Penalty:
         Args:
             residuals: Z'(y - Zb)/n with the unpenalised columns fitted, shape (..., p).
         """
-        penalised = self.eligible & (self.l1 > 0)
+        penalised = self.l1 > 0
         return np.asarray((np.abs(residuals[..., penalised]) / self.l1[penalised]).max(axis=-1))
 
     def violation(self, residuals: Vector, b: Vector, penalty: float) -> Vector:

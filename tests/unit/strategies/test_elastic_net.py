@@ -153,6 +153,10 @@ def test_penalty_factors(l1_ratio):
         assert (b[[5, 8]] != 0).all()
         assert optimality(Z[:, keep], v, b[keep], penalty, l1_ratio, factors[keep]) < 1e-10
     assert np.count_nonzero(path.coefficients[0]) == 2
+    residual = v - Z[:, [5, 8]] @ np.linalg.lstsq(Z[:, [5, 8]], v, rcond=None)[0]
+    penalised = np.delete(np.arange(90), [2, 5, 8])
+    first = np.abs(Z[:, penalised].T @ residual / len(v) / factors[penalised]).max() / l1_ratio
+    assert path.lambdas[0] == pytest.approx(first, rel=1e-10)
 
 
 def test_a_path_takes_fewer_rounds_than_penalties_and_few_columns():

@@ -66,11 +66,18 @@ def test_a_reply_without_the_record_names_the_node(flower):
 
 def test_refusals_are_collected_and_too_few_contributions_are_an_error(flower):
     """Refusing and silent nodes are listed with reasons; below the minimum there is no sum."""
-    grid = flower.Grid({1: lambda _m: reply(x=[1.0]), 2: lambda _m: Error(904, "release rejected"), 3: lambda _m: None})
-    result = ask(grid, [1, 2, 3])
+    nodes = {
+        1: lambda _m: reply(x=[1.0]),
+        2: lambda _m: Error(904, "release rejected"),
+        3: lambda _m: None,
+        4: lambda _m: Error(901, "not approved"),
+    }
+    grid = flower.Grid(nodes, backwards=True)
+    result = ask(grid, [1, 2, 3, 4])
     assert [(r.node_id, r.code, r.name) for r in result.refusals] == [
         (2, 904, "RELEASE_REJECTED"),
         (3, 0, "NO_ANSWER"),
+        (4, 901, "NOT_APPROVED"),
     ]
     with pytest.raises(NotEnoughNodes, match=r"1 of the required 2 .*node 2: 904 RELEASE_REJECTED.*node 3"):
         ask(grid, [1, 2, 3], min_nodes=2)

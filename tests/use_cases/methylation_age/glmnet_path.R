@@ -1,13 +1,14 @@
-# One elastic net solution by glmnet, converged tightly. Arguments: z.csv y.csv lambda alpha out.csv
+# One elastic net solution by glmnet, converged tightly.
+# Arguments: z.bin y.bin rows lambda alpha out.bin; the files hold doubles, z column by column.
 # The columns come standardised; glmnet fits them as they are.
 library(glmnet)
 arguments <- commandArgs(trailingOnly = TRUE)
-z <- as.matrix(read.csv(arguments[1], header = FALSE))
-y <- scan(arguments[2], quiet = TRUE)
-lambda <- as.numeric(arguments[3])
+doubles <- function(file) readBin(file, "double", file.size(file) / 8)
+y <- doubles(arguments[2])
+z <- matrix(doubles(arguments[1]), nrow = as.integer(arguments[3]))
+lambda <- as.numeric(arguments[4])
 # A falling path of penalties gives warm starts; the last one is the one asked for.
 path <- exp(seq(log(50 * lambda), log(lambda), length.out = 30))
-fit <- glmnet(z, y, alpha = as.numeric(arguments[4]), lambda = path, standardize = FALSE, intercept = FALSE,
+fit <- glmnet(z, y, alpha = as.numeric(arguments[5]), lambda = path, standardize = FALSE, intercept = FALSE,
               thresh = 1e-20, maxit = 1e8)
-coefficients <- as.matrix(fit$beta)[, length(path)]
-write.table(format(coefficients, digits = 17), arguments[5], quote = FALSE, row.names = FALSE, col.names = FALSE)
+writeBin(unname(as.matrix(fit$beta)[, length(path)]), arguments[6])

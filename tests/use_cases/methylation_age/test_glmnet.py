@@ -25,22 +25,20 @@ SCRIPT = Path(__file__).with_name("glmnet_path.R")
 
 @pytest.fixture(scope="module")
 def rscript() -> str:
-    program = shutil.which("Rscript")
-    if program is not None:
-        probe = subprocess.run([program, "-e", "library(glmnet)"], capture_output=True, check=False)
-        if probe.returncode == 0:
-            return program
-    text = "Rscript with glmnet is not installed: apt-get install r-base-core r-cran-glmnet"
-    (pytest.fail if os.environ.get("FLAME_REQUIRE_ALL") == "1" else pytest.skip)(text)
+    program = shutil.which("Rscript") or ""
+    if not program or subprocess.run([program, "-e", "library(glmnet)"], capture_output=True, check=False).returncode:
+        text = "Rscript with glmnet is not installed: apt-get install r-base-core r-cran-glmnet"
+        (pytest.fail if os.environ.get("FLAME_REQUIRE_ALL") == "1" else pytest.skip)(text)
+    return program
 
 
 def glmnet(program: str, rows: baselines.Standardised, penalty: float, l1_ratio: float, folder: Path) -> Float:
-    np.savetxt(folder / "z.csv", rows.z, delimiter=",", fmt="%.17g")
-    np.savetxt(folder / "y.csv", rows.y, fmt="%.17g")
-    files = [str(folder / name) for name in ("z.csv", "y.csv")]
-    arguments = [repr(penalty), repr(l1_ratio), str(folder / "out.csv")]
-    subprocess.run([program, str(SCRIPT), *files, *arguments], check=True, capture_output=True)
-    return np.loadtxt(folder / "out.csv")
+    (folder / "z.bin").write_bytes(rows.z.tobytes(order="F"))
+    (folder / "y.bin").write_bytes(rows.y.tobytes())
+    z, y, out = (str(folder / name) for name in ("z.bin", "y.bin", "out.bin"))
+    arguments = [z, y, str(len(rows.y)), repr(penalty), repr(l1_ratio), out]
+    subprocess.run([program, str(SCRIPT), *arguments], check=True, capture_output=True)
+    return np.fromfile(out)
 
 
 def federated(cohorts: list[Cohort]) -> tuple[ElasticNetPath, baselines.Standardised]:

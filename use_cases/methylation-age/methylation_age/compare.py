@@ -60,7 +60,7 @@ def compare(run: Path, data: Path) -> None:
         bench.add("MLP, pooled", POOLED, bench.ages(pooled))
     price = _public_comparisons(bench)
     # Published clocks miss most of their CpGs in this panel: they are in the table, with that fact, not in the figure.
-    drawn = [row for row in bench.rows if row.kind != PUBLISHED]
+    drawn = [row for kind in (FEDERATED, POOLED, LOCAL) for row in bench.rows if row.kind == kind]
     kinds, errors = {row.model: row.kind for row in drawn}, {row.model: row.mae for row in drawn}
     entries.append(plots.models(run, errors, kinds))
     if price:

@@ -151,13 +151,13 @@ def models(folder: Path, errors: Mapping[str, float], kinds: Mapping[str, str]) 
     with _figure(folder, "models", 6.8, 0.9 + 0.34 * len(names)) as axes:
         bars = axes.barh(names, [errors[n] for n in names], color=[palette[kinds[n]] for n in names], height=0.7)
         axes.bar_label(bars, fmt="%.2f", padding=3)
-        axes.set(xlabel="mean absolute error on the test samples of all DIZ (years)")
+        axes.set(xlabel="mean absolute error (years)")
         axes.margins(x=0.12)
         axes.grid(visible=False, axis="y")
         for kind, colour in palette.items():
             axes.barh(names[0], 0, color=colour, label=kind)
         axes.legend(loc="lower right")
-    caption = "Federated models beside pooled training and one DIZ alone; outside the gate, simulation only."
+    caption = "Test samples of all DIZ: federated, pooled and local training; outside the gate, simulation only."
     return _entry("models", "Federated, pooled, local", caption)
 
 
