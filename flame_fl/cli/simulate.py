@@ -89,7 +89,7 @@ def simulate(
         command=shlex.join(["flame", *sys.argv[1:]]),
         debug=DEBUG.on,
     )
-    _run(settings, as_json=as_json)
+    show(run_watched(settings, as_json=as_json), as_json=as_json)
 
 
 def demo(
@@ -107,7 +107,8 @@ def demo(
     from flame_fl.contract.manifest import manifest_of
     from flame_fl.flower.bundle import build_fab
     from flame_fl.report.extras import require_extras
-    from flame_fl.simulation.demo import run_app_tool
+    from flame_fl.report.write import write_report
+    from flame_fl.simulation.demo import run_app_tool, variant_settings
     from flame_fl.simulation.run import Settings
 
     require_extras()
@@ -118,6 +119,7 @@ def demo(
             mend="Use `flame simulate` with --data.",
         )
     module, folder = terms.simulation.module, data / f"{terms.project.id}-{nodes}-{seed}"
+    say("1 Data of the virtual DIZ", as_json=as_json)
     run_app_tool(module, ["prepare", "--out", str(folder), "--nodes", str(nodes), "--seed", str(seed)], app)
     settings = Settings(
         app=app,
@@ -128,29 +130,47 @@ def demo(
         command=shlex.join(["flame", *sys.argv[1:]]),
         debug=DEBUG.on,
     )
-    _run(settings, as_json=as_json, compare=module)
+    say("2 The federation", as_json=as_json)
+    outcome = run_watched(settings, as_json=as_json)
+    for number, variant in enumerate(terms.simulation.variants, start=1):
+        say(f"3.{number} Derived analysis: {variant.name}", as_json=as_json)
+        run_watched(variant_settings(settings, variant, outcome.folder), as_json=as_json, brief=True)
+    say("4 Comparison, outside the gate", as_json=as_json)
+    run_app_tool(module, ["compare", "--run", str(outcome.folder), "--data", str(folder)], app)
+    write_report(outcome.folder, outcome.facts)
+    show(outcome, as_json=as_json)
 
 
-def _run(settings: "Settings", *, as_json: bool, compare: str | None = None) -> None:
-    """Run, show, and exit with the outcome's code."""
+def run_watched(settings: "Settings", *, as_json: bool, brief: bool = False) -> "Outcome":
+    """Run with a live line; an unfinished run becomes its error.
+
+    Raises:
+        FlameError: The run failed; its report is written all the same.
+        KeyboardInterrupt: It was interrupted, and can be resumed.
+    """
     from flame_fl.cli.watch import ConsoleWatcher, SilentWatcher
     from flame_fl.report.extras import require_extras
-    from flame_fl.report.write import write_report
-    from flame_fl.simulation.demo import run_app_tool
     from flame_fl.simulation.run import simulate as run_simulation
 
     require_extras()
-    with SilentWatcher() if as_json else ConsoleWatcher() as watcher:
+    with SilentWatcher() if as_json else ConsoleWatcher(brief=brief) as watcher:
         outcome = run_simulation(settings, watcher)
     if outcome.error is not None:
         if outcome.status == "interrupted":
             raise KeyboardInterrupt
         _show_failures(outcome, as_json=as_json)
         raise outcome.error
-    if compare is not None:
-        arguments = ["compare", "--run", str(outcome.folder), "--data", str(settings.data)]
-        run_app_tool(compare, arguments, settings.app)
-        write_report(outcome.folder, outcome.facts)
+    return outcome
+
+
+def say(text: str, *, as_json: bool) -> None:
+    """Name a step of a demonstration."""
+    if not as_json:
+        stdout.rule(f"[bold]{escaped(text)}[/]", align="left")
+
+
+def show(outcome: "Outcome", *, as_json: bool) -> None:
+    """What a finished run left."""
     if as_json:
         said = {
             "status": outcome.status,

@@ -36,7 +36,8 @@ class SilentWatcher:
 class ConsoleWatcher(SilentWatcher):
     """Prints the standing of each node, then a live line with the round, the nodes and the metrics."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, brief: bool = False) -> None:
+        self._brief = brief
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -64,6 +65,10 @@ class ConsoleWatcher(SilentWatcher):
 
     def standings(self, standings: list[Standing]) -> None:
         """Who approved."""
+        if self._brief:
+            stdout.print(f"{sum(not s.code for s in standings)} of {len(standings)} virtual DIZ approved")
+            self._progress.start()
+            return
         table = Table(title=f"{sum(not s.code for s in standings)} of {len(standings)} virtual DIZ approved")
         for column in ("DIZ", "patients", "approval", "by"):
             table.add_column(column)

@@ -193,10 +193,21 @@ class Validity(Frozen):
         return self
 
 
+class Variant(Frozen):
+    """A derived analysis that a demonstration runs beside the stated one: the same code on other privacy terms."""
+
+    name: Name
+    privacy: Literal["none", "site"]
+    epsilon: Annotated[float, Field(gt=0)] | None = None
+    messages: tuple[Name, ...] = ()
+    run_config: dict[ItemName, Scalar] = Field(default_factory=dict)
+
+
 class Simulation(Frozen):
     """The researcher's own tools around a simulation; a node never runs them."""
 
     module: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+    variants: tuple[Variant, ...] = ()
 
 
 class Terms(Frozen):

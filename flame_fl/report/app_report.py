@@ -56,9 +56,14 @@ class Table(_Stated):
 
 
 class AppReport(_Stated):
-    """The whole of ``report.json``; every field may be left out."""
+    """The whole of ``report.json``; every field may be left out.
+
+    Attributes:
+        synthetic: whether the values are synthetic; if not stated, the word in ``data_note`` counts as yes.
+    """
 
     title: Line = ""
+    synthetic: bool | None = None
     data_note: Paragraph = ""
     headline: Annotated[tuple[Headline, ...], Field(max_length=12)] = ()
     figures: Annotated[tuple[Figure, ...], Field(max_length=24)] = ()

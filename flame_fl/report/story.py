@@ -137,7 +137,7 @@ def badges(facts: RunFacts, app: AppReport | None) -> tuple[Badge, ...]:
     if facts.simulated:
         meaning = "All DIZ were virtual and ran on one machine; their stewards’ decisions came from a policy."
         marks.append(Badge("SIMULATION", "plain", meaning))
-    if app is not None and "synthetic" in app.data_note.lower():
+    if app is not None and (app.synthetic or (app.synthetic is None and "synthetic" in app.data_note.lower())):
         marks.append(Badge("SYNTHETIC DATA", "plain", "The app says that its data are synthetic."))
     if any(not node.audit_verified for node in facts.nodes):
         meaning = "At least one DIZ’s audit chain was not verified; see Audit."

@@ -8,9 +8,13 @@ and what they see is the researcher's own data on the researcher's own machine, 
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from flame_fl.contract.errors import FlameError
+from flame_fl.contract.terms import Variant
+from flame_fl.simulation.derive import PrivacyWish
+from flame_fl.simulation.run import Settings
 
 
 def run_app_tool(module: str, arguments: list[str], app_dir: Path) -> None:
@@ -30,3 +34,13 @@ def run_app_tool(module: str, arguments: list[str], app_dir: Path) -> None:
             f"`python -m {module} {arguments[0]}` ended with exit code {done.returncode}.",
             mend="Its own message stands above.",
         )
+
+
+def variant_settings(settings: Settings, variant: Variant, run: Path) -> Settings:
+    """The settings of a derived analysis that a demonstration runs beside the stated one, in its run's folder."""
+    return replace(
+        settings,
+        wish=PrivacyWish(variant.privacy, variant.epsilon, messages=variant.messages),
+        overrides=dict(variant.run_config),
+        out=run / "variants" / variant.name,
+    )

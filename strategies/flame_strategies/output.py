@@ -29,7 +29,7 @@ from safetensors.numpy import load, save
 MODEL_SCHEMA = 1
 _WEIGHTS = "model.safetensors"
 _DESCRIPTION = "model.json"
-_REPORT_KEYS = frozenset({"title", "data_note", "headline", "figures", "tables", "notes"})
+_REPORT_KEYS = frozenset({"title", "data_note", "synthetic", "headline", "figures", "tables", "notes"})
 
 
 def output_folder() -> Path:

@@ -20,7 +20,7 @@ from flame_strategies.output import write_atomically
 from methylation_age import baselines, blood, horvath, packaged, plots
 from methylation_age.clock import ELASTIC_NET, MLP, Clock, LinearClock, MlpClock, load_clocks
 from methylation_age.cohort import Store, load_store
-from methylation_age.compare_report import OUTSIDE, Row, headline, merge, tables
+from methylation_age.compare_report import OUTSIDE, NoiseRow, Row, headline, merge, tables
 from methylation_age.elastic_net_run import ElasticNetSettings
 from methylation_age.errors import InputError
 from methylation_age.panel import load_panel
@@ -58,6 +58,7 @@ def compare(run: Path, data: Path) -> None:
         rounds = int(metadata["clocks"][MLP]["training"]["rounds"])
         pooled = baselines.pooled_mlp([store.train for store in stores.values()], network, rounds, seed=0)
         bench.add("MLP, pooled", POOLED, bench.ages(pooled))
+    noise = _variants(bench, run)
     price = _public_comparisons(bench)
     # Published clocks miss most of their CpGs in this panel: they are in the table, with that fact, not in the figure.
     drawn = [row for kind in (FEDERATED, POOLED, LOCAL) for row in bench.rows if row.kind == kind]
@@ -72,12 +73,13 @@ def compare(run: Path, data: Path) -> None:
         "guess_mae": guess,
         "models": [asdict(row) for row in bench.rows],
         "equality": equality,
+        "noise": [asdict(row) for row in noise],
         "price_of_noise": {"what": blood.LABEL, **asdict(price)} if price else None,
         "notes": bench.notes,
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(run / "compare.json", text.encode() + b"\n")
-    merge(run, entries, tables(bench.rows, guess, equality, price), headline(equality), bench.notes)
+    merge(run, entries, tables(bench.rows, guess, equality, price, noise), headline(equality), bench.notes)
 
 
 _FEDERATED_NAMES = {ELASTIC_NET: "Elastic net, federated", MLP: "MLP, federated"}
@@ -136,6 +138,30 @@ def _elastic_nets(bench: _Bench, clock: LinearClock, training: Mapping[str, Any]
         "largest_prediction_difference_years": float(np.abs(bench.ages(clock) - pooled_ages).max()),
         "pooled_optimality_gap": gap,
     }
+
+
+def _variants(bench: _Bench, run: Path) -> list[NoiseRow]:
+    """The derived analyses that were run beside this one (`flame demo`), on the same test samples."""
+    rows = []
+    for folder in sorted(p.parent for p in run.glob("variants/*/model.json")):
+        clocks, _ = load_clocks(folder)
+        facts = json.loads((folder / "result.json").read_text(encoding="utf-8"))["run"]
+        terms = facts["terms"]
+        for name, clock in clocks.items():
+            error = np.abs(bench.ages(clock) - bench.age)
+            rows.append(
+                NoiseRow(
+                    _FEDERATED_NAMES[name],
+                    str(facts["run_config"]["inputs"]),
+                    str(terms["ground"]),
+                    terms["epsilon_max"],
+                    terms["noise_multiplier"],
+                    terms["clip_norm"],
+                    float(error.mean()),
+                    float(np.median(error)),
+                )
+            )
+    return rows
 
 
 def _ratio(training: Mapping[str, Any]) -> float:

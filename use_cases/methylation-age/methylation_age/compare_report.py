@@ -1,7 +1,7 @@
 """What `compare` adds to a run's report: headline, tables, and how they are merged into ``report.json``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,31 @@ class Row:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class NoiseRow:
+    """One derived analysis: the same network with or without the gate's noise.
+
+    Attributes:
+        model: Its name.
+        inputs: Where its inputs were chosen: at the DIZ (federated) or from public knowledge.
+        ground: What the privacy claim stands on.
+        epsilon: Of the whole run per DIZ; None without a claim.
+        noise_multiplier: Noise per coordinate over clip_norm; None without noise.
+        clip_norm: Bound of one DIZ's update; None without clipping.
+        mae: Mean absolute error, years.
+        median: Median absolute error, years.
+    """
+
+    model: str
+    inputs: str
+    ground: str
+    epsilon: float | None
+    noise_multiplier: float | None
+    clip_norm: float | None
+    mae: float
+    median: float
+
+
 def headline(equality: Mapping[str, Any] | None) -> list[dict[str, str]]:
     """How far the federated elastic net is from the pooled one, None if there is none."""
     if equality is None:
@@ -50,7 +75,11 @@ def headline(equality: Mapping[str, Any] | None) -> list[dict[str, str]]:
 
 
 def tables(
-    rows: list[Row], guess: float, equality: Mapping[str, Any] | None, price: blood.Price | None
+    rows: list[Row],
+    guess: float,
+    equality: Mapping[str, Any] | None,
+    price: blood.Price | None,
+    noise: Sequence[NoiseRow] = (),
 ) -> list[dict[str, Any]]:
     """The report's tables: all models, equality with pooled training, and the price of noise."""
     found: list[dict[str, Any]] = [
@@ -78,6 +107,28 @@ def tables(
                         f"{equality['largest_relative_coefficient_difference']:.1e}",
                     ],
                     ["largest prediction difference", f"{equality['largest_prediction_difference_years']:.1e} years"],
+                ],
+            }
+        )
+    if noise:
+        found.append(
+            {
+                "title": f"What the gate's noise costs, unit site (models from the gate, errors {OUTSIDE})",
+                "caption": "The same network from public inputs, in analyses of their own. With noise the gate clips and "
+                "noises each DIZ's update, which hides a whole DIZ, and five DIZ are too few for that: an error beyond "
+                f"the guess of the mean training age ({guess:.1f} years) means that nothing was learnt.",
+                "columns": ["model", "inputs", "ground", "ε per DIZ", "noise ÷ clip_norm", "MAE", "median AE"],
+                "rows": [
+                    [
+                        row.model,
+                        row.inputs,
+                        row.ground,
+                        "no claim" if row.epsilon is None else f"{row.epsilon:g}",
+                        "–" if row.noise_multiplier is None else f"{row.noise_multiplier:g}",
+                        f"{row.mae:.2f}",
+                        f"{row.median:.2f}",
+                    ]
+                    for row in noise
                 ],
             }
         )

@@ -14,9 +14,9 @@ from methylation_age.evaluation_run import Evaluation
 TITLES = {ELASTIC_NET: "Elastic net", MLP: "MLP"}
 
 DATA_NOTE = (
-    "Measured data, no synthetic values: GSE74193 (dorsolateral prefrontal cortex, Illumina 450k, public), unless you "
-    "prepared other tables. The set names no hospital: which sample lies at which virtual DIZ is synthetic, drawn by "
-    "age so that the DIZ differ. One array counts as one patient."
+    "Measured values: GSE74193 (dorsolateral prefrontal cortex, Illumina 450k, public), unless you "
+    "prepared other tables. The set names no hospital: which sample lies at which virtual DIZ is drawn by age, so "
+    "that the DIZ differ; the sites, not the values, are synthetic. One array counts as one patient."
 )
 
 
@@ -46,6 +46,7 @@ def build(
         figures.append(plots.error_by_round(folder, {int(number): mae for number, mae in by_round.items()}))
     return {
         "title": "Age from DNA methylation",
+        "synthetic": False,
         "data_note": DATA_NOTE,
         "headline": [item for name, evaluation in measured.items() for item in _headline(name, evaluation)],
         "figures": figures,

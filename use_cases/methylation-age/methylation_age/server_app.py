@@ -48,7 +48,9 @@ def main(grid: Grid, context: Context) -> None:
         _elastic_net(grid, nodes, config, results)
     if config["model"] in {MLP, "both"}:
         _mlp(grid, nodes, config, results)
-    for name, clock in results.clocks.items():
+    # Public inputs are for runs with noise: there an evaluation would cost budget, or not be in the terms at all.
+    measured = {} if config["inputs"] == "public" else results.clocks
+    for name, clock in measured.items():
         results.evaluations[name] = evaluate_clock(grid, nodes, clock, timeout)
     folder = output_folder()
     save_clocks(folder, results.clocks, str(config["panel"]), results.training)
@@ -85,7 +87,6 @@ def _mlp(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results:
     recipe = mlp.Recipe.from_config(config)
     start = mlp.initial_weights(count, recipe, int(config["seed"]))
     settings = ConfigRecord(inputs.clock(start, recipe).config())
-    # Public inputs are for runs with noise, where an evaluation in every round would cost budget or be refused.
     strategy = FlameFedAvg(min_nodes=min_nodes, evaluate=not public, timeout=timeout)
     outcome = strategy.start(
         grid,
