@@ -37,15 +37,15 @@ def check(folder: Folder, as_json: Annotated[bool, typer.Option("--json")] = Fal
     fab = read_fab(build_fab(folder))
     fab.component("clientapp"), fab.component("serverapp")
     manifest = manifest_of(fab)
-    if as_json:
-        typer.echo(json.dumps({"digest": manifest.digest, "fab_sha256": fab.sha256, "manifest": manifest.as_json()}))
     if manifest.terms is None:
         raise InputError(
             f"{manifest.app} states no [tool.flame]: no DIZ can approve it on its own terms.",
-            mend="Add [tool.flame] to its pyproject.toml; `flame app new` writes an example, docs/manifest.md explains it.",
+            mend="Add [tool.flame] to its pyproject.toml; `flame app new` writes an example.",
         )
-    if not as_json:
-        _show(manifest, manifest.terms, len(fab.files))
+    if as_json:
+        typer.echo(json.dumps({"digest": manifest.digest, "fab_sha256": fab.sha256, "manifest": manifest.as_json()}))
+        return
+    _show(manifest, manifest.terms, len(fab.files))
 
 
 @cli.command("build")
@@ -110,11 +110,11 @@ def privacy_in_words(terms: Terms) -> str:
     p = terms.privacy
     if p.ground == "enforced":
         return (
-            f"The gate clips each DIZ's update to {p.clip_norm:g} and adds noise {p.noise_multiplier:g} times that, whatever "
-            f"the code does: at most ε = {p.epsilon_max:g} at δ = {p.delta:g} for the whole DIZ (unit: site)."
+            f"The gate clips each DIZ's update to {p.clip_norm:g} and adds noise {p.noise_multiplier:g} times that, "
+            f"whatever the code does: at most ε = {p.epsilon_max:g} at δ = {p.delta:g} for the whole DIZ (unit: site)."
         )
     if p.mechanism == "clip":
-        return f"No bound is claimed. The gate clips each update to {p.clip_norm:g}, which limits influence, not disclosure."
+        return f"No bound is claimed. The gate clips each update to {p.clip_norm:g}: less influence, same disclosure."
     return "No bound is claimed. What leaves is protected by your review of the code and of the list below."
 
 
@@ -135,6 +135,6 @@ def usefulness(terms: Terms) -> str | None:
     ratio = 1.0 / (p.noise_multiplier * max(worst, 1) ** 0.5)
     verdict = "usable" if ratio >= 1 else "unusable"
     return (
-        f"Signal to noise of one update: at most {ratio:.3g} ({worst} numbers, noise of each {p.noise_multiplier:g} × clip_norm): "
-        f"{verdict}. With k DIZ averaged it grows by √k."
+        f"Signal to noise of one update: at most {ratio:.3g} ({worst} numbers, noise of each {p.noise_multiplier:g} × "
+        f"clip_norm): {verdict}. With k DIZ averaged it grows by √k."
     )

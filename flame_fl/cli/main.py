@@ -38,7 +38,9 @@ cli.add_typer(audit.cli, name="node")
 @cli.callback(invoke_without_command=True)
 def _options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and Flower's own log.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks and Flower's own log; also after a command.")
+    ] = False,
 ) -> None:
     if version:
         typer.echo(f"flame-fl {__version__}")
@@ -48,29 +50,48 @@ def _options(
 
 def main() -> NoReturn:
     """Entry point of the `flame` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code. `--debug` may stand anywhere before `--`."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug, as_json = "--debug" in options, "--json" in options
+    if debug:
+        arguments = ["--debug", *(a for a in options if a != "--debug"), *arguments[len(options) :]]
     try:
-        code = cli(standalone_mode=False) or 0
+        code = cli(arguments, standalone_mode=False)
     except click.ClickException as err:
         err.show()
-        code = 2
+        return _failed(err.format_message(), "", 2, as_json=as_json, shown=True)
     except click.exceptions.Exit as err:
-        code = err.exit_code
+        return err.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
-        stderr.print("Interrupted.")
-        code = 130
+        return _failed("Interrupted.", "The same command resumes a run that had begun.", 130, as_json=as_json)
     except FlameError as err:
-        if "--debug" in sys.argv:
+        if debug:
             stderr.print_exception()
-        if "--json" in sys.argv:
-            said: dict[str, object] = {"error": err.message, "mend": err.mend, "exit_code": err.exit_code}
-            if isinstance(err, RefusedError):
-                said["code"] = int(err.code)
-            typer.echo(json.dumps(said))
-        stderr.print(f"[bold red]Error:[/] {escaped(err.message)}", highlight=False)
-        if err.mend:
-            stderr.print(escaped(err.mend), highlight=False)
-        code = err.exit_code
-    sys.exit(code if isinstance(code, int) else 0)
+        refusal = int(err.code) if isinstance(err, RefusedError) else None
+        return _failed(err.message, err.mend, err.exit_code, as_json=as_json, refusal=refusal)
+    except Exception as err:  # a bug, or the machine: still one sentence
+        if debug:
+            stderr.print_exception()
+        mend = "This is not your input's fault as far as flame can tell; --debug shows where it happened."
+        return _failed(f"{type(err).__name__}: {err}", mend, 1, as_json=as_json)
+    return code if isinstance(code, int) else 0
+
+
+def _failed(
+    message: str, mend: str, exit_code: int, *, as_json: bool, refusal: int | None = None, shown: bool = False
+) -> int:
+    if as_json:
+        said: dict[str, object] = {"error": message, "mend": mend, "exit_code": exit_code}
+        typer.echo(json.dumps(said if refusal is None else {**said, "code": refusal}))
+    if not shown:
+        stderr.print(f"[bold red]Error:[/] {escaped(message)}", highlight=False, soft_wrap=True)
+        if mend:
+            stderr.print(escaped(mend), highlight=False, soft_wrap=True)
+    return exit_code
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ from = $today
 until = $until
 """,
     "$package/__init__.py": '"""TODO: one sentence about the analysis."""\n',
-    "$package/client_app.py": '''"""Runs inside each DIZ's sandbox. What it returns leaves only if [tool.flame.messages] lists it."""
+    "$package/client_app.py": '''"""Runs inside each DIZ's sandbox. Only what [tool.flame.messages] lists may leave."""
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict

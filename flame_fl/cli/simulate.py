@@ -47,7 +47,7 @@ def simulate(
     policy: Annotated[
         str | None,
         typer.Option(
-            help="What the virtual stewards approve: first-seen, stated-terms, open-simulation, nothing, or a TOML file."
+            help="What virtual stewards approve: first-seen, stated-terms, open-simulation, nothing, or a TOML file."
         ),
     ] = None,
     deny: Annotated[list[str] | None, typer.Option(help="A virtual DIZ that rejects the analysis; repeatable.")] = None,

@@ -8,20 +8,26 @@ from typing import Self
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.console import escaped, stdout, stdout_kept_free
 from flame_fl.contract.manifest import Manifest
 from flame_fl.simulation.run import Standing
 from flame_fl.simulation.tally import Tally
 
 
 class SilentWatcher:
-    """Prints nothing: for `--json`."""
+    """Prints nothing, and lets nothing else print to standard output: for `--json`."""
+
+    def __init__(self) -> None:
+        self._free = stdout_kept_free()
 
     def __enter__(self) -> Self:
+        self._free.__enter__()
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        return None
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._free.__exit__(kind, value, trace)
 
     def begins(self, manifest: Manifest, folder: Path, *, resumed: bool, left_out: tuple[str, ...]) -> None:
         """Nothing."""
@@ -33,7 +39,7 @@ class SilentWatcher:
         """Nothing."""
 
 
-class ConsoleWatcher(SilentWatcher):
+class ConsoleWatcher:
     """Prints the standing of each node, then a live line with the round, the nodes and the metrics."""
 
     def __init__(self, *, brief: bool = False) -> None:
@@ -49,6 +55,9 @@ class ConsoleWatcher(SilentWatcher):
             transient=True,
         )
         self._line = self._progress.add_task("starting", total=1, metrics="")
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None

@@ -13,14 +13,15 @@ def canonical_json(value: Any) -> bytes:
     """The RFC 8785 form of a JSON value.
 
     Raises:
-        InputError: The value has no canonical form: NaN, infinity, an integer beyond ±2^53, a key that is no string.
+        InputError: The value has no canonical form: NaN, infinity, an integer beyond ±(2^53 - 1), a key that is no
+            string, text that is no Unicode, or nesting beyond reason.
     """
     try:
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, TypeError) as err:
+    except (ValueError, TypeError, RecursionError) as err:  # the library's own error is a ValueError
         raise InputError(
             f"This value has no canonical JSON form (RFC 8785): {err}.",
-            mend="Use finite numbers, integers within ±2^53, and string keys.",
+            mend="Use finite numbers, integers within ±(2^53 - 1), and string keys.",
         ) from err
 
 

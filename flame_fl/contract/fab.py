@@ -3,18 +3,22 @@
 Rules this module follows:
 
 1. The bytes are hostile. Sizes, names and counts are checked before anything is decompressed, and decompression stops
-   at the announced size.
+   at the announced size (stored and deflated entries only: zipfile does not bound the others).
 2. The *content hash* is recomputed from the files (SHA-256 over the sorted path and SHA-256 lines), so that it does
    not depend on how the zip was packed. Flower's own listing inside the bundle is not believed.
 3. What the researcher's folder holds is irrelevant: `flwr build` rewrites pyproject.toml and drops ignored files.
+4. One bundle is one set of files on every file system: paths that differ only in case or Unicode form, or that use a
+   file as a folder, are refused.
 """
 
 import io
 import stat
+import struct
 import tomllib
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -26,7 +30,10 @@ from flame_fl.contract.errors import InputError
 MAX_FAB_BYTES = 10 * 1024 * 1024  # Flower's own limit
 MAX_UNPACKED_BYTES = 100 * 1024 * 1024
 MAX_FILES = 2000
+MAX_PYPROJECT_BYTES = 1024 * 1024
+MAX_APP_ID_CHARS = 128
 _LISTING = ".info/CONTENT"
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,19 @@ class Fab:
 
     @cached_property
     def pyproject(self) -> Mapping[str, Any]:
-        """The bundle's pyproject.toml, parsed."""
+        """The bundle's pyproject.toml, parsed.
+
+        Raises:
+            InputError: There is none, or it is too large or no TOML.
+        """
+        raw = self.files.get("pyproject.toml")
+        if raw is None:
+            raise InputError("The bundle has no pyproject.toml.", mend="Build it with `flame app build`.")
+        if len(raw) > MAX_PYPROJECT_BYTES:
+            raise InputError(f"The bundle's pyproject.toml has more than {MAX_PYPROJECT_BYTES} bytes.")
         try:
-            return tomllib.loads(self.files["pyproject.toml"].decode())
-        except KeyError:
-            raise InputError("The bundle has no pyproject.toml.", mend="Build it with `flame app build`.") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+            return tomllib.loads(raw.decode())
+        except (ValueError, RecursionError) as err:  # no UTF-8, no TOML, endless numbers, endless nesting
             raise InputError(f"The bundle's pyproject.toml cannot be read: {err}.") from err
 
     def setting(self, *path: str) -> Any:
@@ -61,8 +75,19 @@ class Fab:
 
     @cached_property
     def app_id(self) -> str:
-        """ "publisher/name", as Flower names apps."""
-        return f"{self.setting('tool', 'flwr', 'app', 'publisher')}/{self.setting('project', 'name')}"
+        """The app's name as Flower gives it, "publisher/name".
+
+        Raises:
+            InputError: One of them is missing, or is no plain text.
+        """
+        parts = self.setting("tool", "flwr", "app", "publisher"), self.setting("project", "name")
+        name = "/".join(part for part in parts if isinstance(part, str) and part)
+        if name.count("/") != 1 or len(name) > MAX_APP_ID_CHARS or not name.isprintable():
+            raise InputError(
+                "The app has no plain publisher and name.",
+                mend="State `publisher` in [tool.flwr.app] and `name` in [project] of its pyproject.toml.",
+            )
+        return name
 
     def component(self, kind: str) -> str:
         """The "module:object" of `clientapp` or `serverapp`.
@@ -96,16 +121,29 @@ def read_fab(raw: bytes) -> Fab:
                 raise InputError(f"The bundle unpacks to more than {MAX_UNPACKED_BYTES} bytes.")
             files: dict[str, bytes] = {}
             for entry in entries:
-                path = _checked_path(entry, files)
-                with bundle.open(entry) as stream:  # reads file_size bytes at most, then checks the CRC
-                    files[path] = stream.read(entry.file_size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError, ValueError) as err:
+                path = _checked_path(entry)
+                with bundle.open(entry) as stream:
+                    files[path] = stream.read(entry.file_size)  # decompresses no further
+                if (len(files[path]), zlib.crc32(files[path])) != (entry.file_size, entry.CRC):
+                    raise InputError("The bundle holds a file of another size or checksum than it announces.")
+    except (*_ZIP_ERRORS, OSError, ValueError) as err:
         raise InputError("The bundle is not a zip file that can be read.", mend="Build it again.") from err
+    if len(files) != len(entries) or _ambiguous(files):
+        raise InputError("The bundle holds one path twice, or paths that some file systems take for one.")
     files.pop(_LISTING, None)
     return Fab(files, sha256_hex(raw))
 
 
-def _checked_path(entry: zipfile.ZipInfo, seen: Mapping[str, bytes]) -> str:
+def _ambiguous(paths: Iterable[str]) -> bool:
+    """Whether two paths differ only in case or Unicode form, or one is the other's folder."""
+    plain = [unicodedata.normalize("NFC", path).casefold() for path in paths]
+    folders = {str(parent) for path in plain for parent in PurePosixPath(path).parents}
+    return len(set(plain)) != len(plain) or not folders.isdisjoint(plain)
+
+
+def _checked_path(entry: zipfile.ZipInfo) -> str:
+    if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+        raise InputError("The bundle uses a compression other than deflate.", mend="Build it with `flame app build`.")
     name = entry.filename
     path = PurePosixPath(name)
     kind = stat.S_IFMT(entry.external_attr >> 16)
@@ -113,12 +151,11 @@ def _checked_path(entry: zipfile.ZipInfo, seen: Mapping[str, bytes]) -> str:
         raise InputError("The bundle holds something that is not a plain file (a link or a folder).")
     if (
         path.is_absolute()
+        or not path.parts
         or ".." in path.parts
         or str(path) != name
         or "\\" in name
-        or any(ord(c) < 32 or ord(c) == 127 for c in name)
+        or not name.isprintable()
     ):
         raise InputError("The bundle holds a path that leaves it or is not plain.")
-    if name in seen:
-        raise InputError("The bundle holds one path twice.")
     return name

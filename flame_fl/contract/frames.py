@@ -5,7 +5,8 @@ frame    := length u32 big-endian (of what follows) | type u8 | sequence u64 big
 payload  := header length u32 big-endian | header JSON (UTF-8) | arrays, raw little-endian, one after the other
 ```
 Everything that comes from the sandbox is hostile until it has passed `decode`: every length is compared with a limit
-before a byte of it is allocated, no pickle is ever read, and whatever does not fit raises `FrameError`.
+before a byte of it is allocated, no pickle is ever read, and whatever does not fit raises `FrameError`. A payload has
+one reading: a repeated key, a list of mixed types or a byte too many is an error, not a matter of taste.
 """
 
 import base64
@@ -24,7 +25,7 @@ from flame_fl.contract.errors import SandboxError
 HEAD = struct.Struct(">IBQ")
 _U32 = struct.Struct(">I")
 MAX_HEADER_BYTES = 1 << 20
-MAX_RECORDS = 10_000
+MAX_ARRAYS = 10_000
 MAX_NAME_CHARS = 512
 MAX_DIMENSIONS = 32
 _INT64 = 1 << 63
@@ -78,7 +79,11 @@ def parse_head(raw: bytes, max_payload_bytes: int) -> FrameHead:
 
 
 def encode(content: Content, extra: Mapping[str, Any] | None = None) -> list[bytes | memoryview]:
-    """A payload as parts: header, then each array's bytes without a copy where it is contiguous already."""
+    """A payload as parts: header, then each array's bytes without a copy where it is contiguous already.
+
+    Raises:
+        FrameError: An array of another dtype, or more names, metrics and configuration than a header holds.
+    """
     tables, parts = [], []
     for record in content.arrays:
         for name, array in content.arrays[record].items():
@@ -87,7 +92,7 @@ def encode(content: Content, extra: Mapping[str, Any] | None = None) -> list[byt
             flat = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
             tables.append([record, name, array.dtype.name, list(array.shape)])
             parts.append(flat.reshape(-1).view(np.uint8).data)
-    header = {
+    header: dict[str, Any] = {
         "arrays": tables,
         "array_records": list(content.arrays),
         "metrics": {r: dict(v) for r, v in content.metrics.items()},
@@ -95,6 +100,8 @@ def encode(content: Content, extra: Mapping[str, Any] | None = None) -> list[byt
         "extra": dict(extra or {}),
     }
     raw = json.dumps(header, separators=(",", ":")).encode()
+    if len(raw) > MAX_HEADER_BYTES:
+        raise FrameError(f"A payload's header would have {len(raw)} bytes; the limit is {MAX_HEADER_BYTES}.")
     return [_U32.pack(len(raw)), raw, *parts]
 
 
@@ -111,12 +118,12 @@ def decode(payload: bytes | bytearray | memoryview) -> tuple[Content, dict[str, 
     if size > MAX_HEADER_BYTES or size > len(view) - _U32.size:
         raise FrameError(f"A payload announces a header of {size} bytes; the limit is {MAX_HEADER_BYTES}.")
     try:
-        header = json.loads(bytes(view[_U32.size : _U32.size + size]))
+        header = json.loads(bytes(view[_U32.size : _U32.size + size]).decode(), object_pairs_hook=_object)
         content, used = _read(header, view[_U32.size + size :])
         extra = header["extra"]
     except FrameError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as err:
         raise FrameError(f"A payload's header is malformed ({type(err).__name__}).") from None
     if not isinstance(extra, dict):
         raise FrameError("A payload's extra header is no object.")
@@ -125,15 +132,24 @@ def decode(payload: bytes | bytearray | memoryview) -> tuple[Content, dict[str, 
     return content, extra
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise FrameError("A payload's header names one key twice.")
+    return table
+
+
 def _read(header: dict[str, Any], body: memoryview) -> tuple[Content, int]:
+    if len(set(header["array_records"])) != len(header["array_records"]):
+        raise FrameError("A payload names one record twice.")
     arrays: dict[str, dict[str, Array]] = {_name(r): {} for r in header["array_records"]}
-    if len(header["arrays"]) > MAX_RECORDS:
-        raise FrameError(f"A payload lists more than {MAX_RECORDS} arrays.")
+    if len(header["arrays"]) > MAX_ARRAYS:
+        raise FrameError(f"A payload lists more than {MAX_ARRAYS} arrays.")
     offset = 0
     for record, name, dtype, shape in header["arrays"]:
         if dtype not in DTYPES or _name(name) in arrays[record]:
             raise FrameError("A payload lists an array of unknown dtype, or one twice.")
-        if len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
+        if type(shape) is not list or len(shape) > MAX_DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
             raise FrameError("A payload lists an array of impossible shape.")
         count = 1
         for n in shape:
@@ -156,6 +172,11 @@ def _read(header: dict[str, Any], body: memoryview) -> tuple[Content, int]:
 def _name(value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_NAME_CHARS:
         raise FrameError(f"A name is no string of at most {MAX_NAME_CHARS} characters.")
+    return _text(value)
+
+
+def _text(value: str) -> str:
+    value.encode()  # JSON can spell half a surrogate pair; nothing else can. UnicodeEncodeError is a ValueError
     return value
 
 
@@ -173,7 +194,7 @@ def _metric(value: object) -> Metric:
     numbers = [_number(x) for x in value]
     if len({type(x) for x in numbers}) > 1:
         raise FrameError("A metric list mixes integers and floats.")
-    return cast(Metric, numbers)
+    return cast("Metric", numbers)
 
 
 def _tag(value: ConfigValue) -> Any:
@@ -186,10 +207,21 @@ def _tag(value: ConfigValue) -> Any:
 
 
 def _untag(value: Any) -> ConfigValue:
+    if not isinstance(value, list):
+        return _untag_scalar(value)
+    values = [_untag_scalar(x) for x in value]
+    if len({type(x) for x in values}) > 1:
+        raise FrameError("A configuration list mixes types.")
+    return cast("ConfigValue", values)
+
+
+def _untag_scalar(value: Any) -> int | float | str | bool | bytes:
     if isinstance(value, dict):
+        if value.keys() != {"b64"}:
+            raise FrameError("A configuration value is no scalar.")
         return base64.b64decode(value["b64"], validate=True)
-    if isinstance(value, list):
-        return cast(ConfigValue, [_untag(x) for x in value])
-    if isinstance(value, bool | str):
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool):
         return value
     return _number(value)

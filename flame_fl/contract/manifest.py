@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from flame_fl.contract.canonical import digest
+from flame_fl.contract.canonical import canonical_json, digest
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.terms import Frozen, Scalar, Terms
+
+MAX_CONFIG_DEPTH = 16
 
 
 class Manifest(Frozen):
@@ -38,7 +40,7 @@ class Manifest(Frozen):
 
 
 class NodeBinding(Frozen):
-    """What only one node knows: its sandbox, its data, and terms its steward supplied."""
+    """What only one node knows: its sandbox, its data by store, and terms its steward supplied."""
 
     binding_version: Literal[1] = 1
     sandbox: str
@@ -55,13 +57,21 @@ def manifest_of(fab: Fab) -> Manifest:
     """Read the manifest out of a bundle.
 
     Raises:
-        InputError: `[tool.flame]` or `[tool.flwr.app.config]` is malformed; the sentence names the field.
+        InputError: `[tool.flame]` or `[tool.flwr.app.config]` is malformed, or something in them has no canonical
+            form; the sentence names the field.
     """
     stated = fab.setting("tool", "flame")
     terms = None if stated is None else parse_terms(stated)
-    return Manifest(
-        app=fab.app_id, fab_content_sha256=fab.content_sha256, run_config=_flatten(_own_config(fab)), terms=terms
-    )
+    config = _flatten(_own_config(fab))
+    canonical_json(config)  # no NaN, no integer that another JSON parser would round
+    if terms is not None and (unknown := sorted(set(terms.run_config) - set(config))):
+        raise InputError(
+            f"[tool.flame.run_config] allows overrides of {unknown[0]!r}, which [tool.flwr.app.config] does not have.",
+            mend="Correct the key, or give it a default there.",
+        )
+    manifest = Manifest(app=fab.app_id, fab_content_sha256=fab.content_sha256, run_config=config, terms=terms)
+    canonical_json(manifest.as_json())
+    return manifest
 
 
 def parse_terms(stated: Any) -> Terms:
@@ -109,6 +119,8 @@ def _own_config(fab: Fab) -> Mapping[str, Any]:
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Scalar]:
     """Nested tables become dotted keys, as Flower does."""
+    if prefix.count(".") > MAX_CONFIG_DEPTH:
+        raise InputError(f"[tool.flwr.app.config] is nested more than {MAX_CONFIG_DEPTH} deep.")
     flat: dict[str, Scalar] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):

@@ -39,17 +39,6 @@ _REASONS = {
     RefusalCode.TERMS_VIOLATED: "the request is outside the approved terms",
 }
 
-# Decided before the sandbox sees data: they may be decided anew when the same message comes again.
-BEFORE_DATA = frozenset(
-    {
-        RefusalCode.NOT_APPROVED,
-        RefusalCode.PENDING_APPROVAL,
-        RefusalCode.BUDGET_EXHAUSTED,
-        RefusalCode.WITHDRAWN_OR_EXPIRED,
-        RefusalCode.TERMS_VIOLATED,
-    }
-)
-
 
 @dataclass(frozen=True)
 class Refusal:

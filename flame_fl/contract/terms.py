@@ -7,118 +7,73 @@ is denied: message types, arrays, metrics and run-config overrides alike.
 from datetime import date
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
-from flame_fl.contract.content import DTYPES
+from flame_fl.contract.release_contract import ArrayRule, MessageTerms, MetricRule
+from flame_fl.contract.words import Frozen, ItemName, Name, Scalar, Text
 
-Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]{0,127}$")]
-ItemName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
-AtMost = Annotated[str, StringConstraints(pattern=r"^<=[1-9][0-9]{0,9}$")]
-Scalar = bool | int | float | str
-
-
-class Frozen(BaseModel):
-    """Base of all terms: immutable, and nothing unknown passes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+__all__ = [
+    "ArrayRule",
+    "DataStore",
+    "Frozen",
+    "Limits",
+    "MessageTerms",
+    "MetricRule",
+    "OverrideRule",
+    "Privacy",
+    "Project",
+    "Resources",
+    "Scalar",
+    "Simulation",
+    "Terms",
+    "Validity",
+    "Variant",
+]
 
 
 class Project(Frozen):
     """What a DIZ's project approval is about. All of it is shown to the steward."""
 
     id: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+    """Short name in kebab-case."""
     title: Text
+    """One line for people."""
     purpose: Text
+    """What the analysis is for."""
     legal_basis: Text
+    """On what the processing rests: consent, statute, contract."""
     ethics_reference: Text
+    """The ethics committee's vote."""
     responsible_person: Text
+    """Who answers for it, with a way to reach them."""
 
 
 class DataStore(Frozen):
     """A data store the analysis reads. `table` and `patient_id` say how patients are counted in it."""
 
     table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]+\.parquet$")]
+    """Parquet file in the store's folder with one row per record."""
     patient_id: Text
+    """Its column that identifies a patient."""
     min_patients: Annotated[int, Field(ge=1)] = 10
-
-
-class ArrayRule(Frozen):
-    """One array that may leave. A dimension is exact (an integer) or bounded ("<=N")."""
-
-    record: ItemName
-    name: ItemName
-    dtype: str
-    shape: tuple[Annotated[int, Field(ge=0)] | AtMost, ...]
-
-    @model_validator(mode="after")
-    def _known_dtype(self) -> Self:
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype {self.dtype!r} is unknown; use one of {', '.join(sorted(DTYPES))}")
-        return self
-
-    def allows(self, shape: tuple[int, ...]) -> bool:
-        """Whether an array of this shape may leave."""
-        return len(shape) == len(self.shape) and all(
-            have == want if isinstance(want, int) else have <= int(want[2:])
-            for have, want in zip(shape, self.shape, strict=True)
-        )
-
-    @property
-    def exact_shape(self) -> tuple[int, ...] | None:
-        """The shape if every dimension is exact, else None."""
-        dims = tuple(d for d in self.shape if isinstance(d, int))
-        return dims if len(dims) == len(self.shape) else None
-
-
-class MetricRule(Frozen):
-    """One metric that may leave. `min` and `max` bound it; under an enforced claim both are needed."""
-
-    record: ItemName
-    name: ItemName
-    kind: Literal["count", "mean", "sum", "score"]
-    min: float | None = None
-    max: float | None = None
-    length: Annotated[int, Field(ge=1, le=10_000)] | None = None
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.min is not None and self.max is not None and self.min >= self.max:
-            raise ValueError(f"metric {self.name!r}: min must be below max")
-        return self
-
-
-class MessageTerms(Frozen):
-    """What may be asked with one message type, how often, and what may leave in answer."""
-
-    per_run: Annotated[int, Field(ge=1, le=1_000_000)]
-    update: Literal["delta", "value"] = "value"
-    max_bytes: Annotated[int, Field(ge=1, le=1 << 31)] = 256 * 1024 * 1024
-    arrays: tuple[ArrayRule, ...] = ()
-    metrics: tuple[MetricRule, ...] = ()
-
-    @model_validator(mode="after")
-    def _listed_once(self) -> Self:
-        keys = [(r.record, r.name) for r in self.arrays] + [(r.record, r.name) for r in self.metrics]
-        if len(keys) != len(set(keys)):
-            raise ValueError("an array or metric is listed twice")
-        records = {r.record for r in self.arrays}, {r.record for r in self.metrics}
-        if records[0] & records[1] or "flame" in records[0] | records[1]:
-            raise ValueError('arrays and metrics need records of their own, and "flame" is the gate\'s')
-        return self
+    """Fewer distinct patients than this, or than the node's own minimum, and nothing runs."""
 
 
 class OverrideRule(Frozen):
-    """Values of one run-config key that need no new approval."""
+    """Values of one run-config key that need no new approval: either `min` and `max`, or `one_of`."""
 
     min: float | None = None
+    """Smallest number allowed."""
     max: float | None = None
+    """Largest number allowed."""
     one_of: tuple[Scalar, ...] | None = None
+    """The values allowed."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.one_of is None and (self.min is None or self.max is None):
-            raise ValueError("give min and max, or one_of: an open range allows everything")
+        ranged = self.min is not None and self.max is not None
+        if ranged == (self.one_of is not None) or (self.min is None) != (self.max is None):
+            raise ValueError("give either min and max, or one_of: an open range allows everything")
         return self
 
     def allows(self, value: Scalar, default: Scalar) -> bool:
@@ -135,26 +90,34 @@ class OverrideRule(Frozen):
 class Privacy(Frozen):
     """The privacy claim: its unit, its ground, and the mechanism that carries it.
 
-    `clip_norm` bounds the L2 norm of one site's whole update (arrays and metrics together). The noise added to each
-    coordinate has standard deviation `noise_multiplier * clip_norm`. A site's update is arbitrary within the ball, so
-    the L2 sensitivity of a release is `2 * clip_norm` (replace-one-site, local model).
+    A site's update is arbitrary within the ball of radius `clip_norm`, so the L2 sensitivity of a release is
+    `2 * clip_norm` (replace-one-site, local model).
     """
 
     unit: Literal["none", "site"] = "none"
+    """Whose data the claim is about."""
     ground: Literal["none", "reviewed", "enforced"] = "none"
+    """What the claim stands on: nothing, a person's review, or the gate's own arithmetic."""
     mechanism: Literal["none", "clip", "discrete-gaussian"] = "none"
-    clip_norm: Annotated[float, Field(gt=0)] | None = None
-    noise_multiplier: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    epsilon_max: Annotated[float, Field(gt=0)] | None = None
-    delta: Annotated[float, Field(gt=0, lt=1)] | None = None
-    metric_share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """What the gate does to an update. Clipping alone bounds a site's influence and claims no privacy."""
+    clip_norm: Annotated[float, Field(ge=1e-30, le=1e30)] | None = None
+    """Bound on the L2 norm of one site's whole update: all arrays together and, with noise, the metrics too."""
+    noise_multiplier: Annotated[float, Field(ge=1e-4, le=1e6)] | None = None
+    """Standard deviation of the noise on each coordinate, in units of clip_norm."""
+    epsilon_max: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Cap on what all releases of the analysis may cost each data store."""
+    delta: Annotated[float, Field(ge=1e-30, lt=1)] | None = None
+    """The delta that epsilon_max is stated at."""
+    metric_share: Annotated[float, Field(ge=1e-3, le=1)] = 0.1
+    """With noise, a metric is mapped from its range to [-1, 1], and then to this share of clip_norm."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
         noisy = self.mechanism == "discrete-gaussian"
         if noisy != (self.ground == "enforced") or noisy != (self.unit != "none"):
             raise ValueError(
-                'ground = "enforced" with unit = "site" needs mechanism = "discrete-gaussian", and no other ground may use it'
+                'ground = "enforced" with unit = "site" needs mechanism = "discrete-gaussian",'
+                " and no other ground may use it"
             )
         if self.mechanism != "none" and self.clip_norm is None:
             raise ValueError(f'mechanism = "{self.mechanism}" needs clip_norm')
@@ -168,23 +131,31 @@ class Limits(Frozen):
     """How often the analysis may run at one node."""
 
     runs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Runs over the approval's life."""
     requires_state: bool = False
+    """An app whose session was lost in the middle of a run fails instead of starting again without its state."""
 
 
 class Resources(Frozen):
-    """What one sandbox may use. `seconds` is the deadline of one message; the first also pays for the imports."""
+    """What one sandbox may use."""
 
     cpus: Annotated[float, Field(gt=0, le=256)] = 1
+    """Processors."""
     memory_bytes: Annotated[int, Field(ge=64 * 1024 * 1024)] = 2_000_000_000
+    """Memory."""
     pids: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """Processes and threads."""
     seconds: Annotated[float, Field(gt=0, le=7 * 86400)] = 600
+    """Deadline of one message; the first also pays for the imports."""
 
 
 class Validity(Frozen):
     """Days, both included, on which the approval may hold."""
 
     from_: Annotated[date, Field(alias="from")]
+    """First day (UTC)."""
     until: date
+    """Last day (UTC)."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -197,36 +168,52 @@ class Variant(Frozen):
     """A derived analysis that a demonstration runs beside the stated one: the same code on other privacy terms."""
 
     name: Name
+    """Name of its folder in the run's."""
     privacy: Literal["none", "site"]
-    epsilon: Annotated[float, Field(gt=0)] | None = None
+    """As `flame simulate --privacy`."""
+    epsilon: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """As `flame simulate --epsilon`."""
     messages: tuple[Name, ...] = ()
+    """As `flame simulate --messages`."""
     run_config: dict[ItemName, Scalar] = Field(default_factory=dict)
+    """Overrides of the run config."""
 
 
 class Simulation(Frozen):
     """The researcher's own tools around a simulation; a node never runs them."""
 
     module: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")]
+    """Python module with the commands `prepare` and `compare`."""
     variants: tuple[Variant, ...] = ()
+    """Analyses that `flame demo` runs beside the stated one."""
 
 
 class Terms(Frozen):
     """All of `[tool.flame]`."""
 
     schema_: Annotated[Literal[1], Field(alias="schema")]
+    """Version of this format."""
     project: Project
+    """What the analysis is for, and who answers for it."""
     data: dict[Name, DataStore] = Field(default_factory=dict)
+    """The data stores it reads, by name. An app sees no other."""
     messages: dict[Name, MessageTerms]
+    """The release contract, by message type: "train", "evaluate" or "query", optionally ".action"."""
     run_config: dict[ItemName, OverrideRule] = Field(default_factory=dict)
+    """Run-config keys that a submission may override without a new approval."""
     privacy: Privacy
+    """The privacy claim; stating that there is none is stating something."""
     limits: Limits = Limits()
+    """How often it may run."""
     resources: Resources = Resources()
+    """What a sandbox may use."""
     validity: Validity
+    """When the approval may hold."""
     simulation: Simulation | None = None
+    """The researcher's own tools."""
 
     @model_validator(mode="after")
     def _enforceable(self) -> Self:
-        """What a claim needs of the release contract (decided before anything runs, so it cannot leak)."""
         for kind, terms in self.messages.items():
             if kind.split(".")[0] not in {"train", "evaluate", "query"} or kind.count(".") > 1:
                 raise ValueError(f'message type {kind!r} is not "train", "evaluate" or "query", optionally ".action"')
@@ -234,14 +221,8 @@ class Terms(Frozen):
                 raise ValueError(f"message type {kind!r} is the gate's own")
             if self.privacy.mechanism == "none":
                 continue
-            if any(not rule.dtype.startswith("float") for rule in terms.arrays):
-                raise ValueError(f"{kind}: an update that is clipped may hold only float arrays")
-            if self.privacy.ground == "enforced":
-                if any(rule.exact_shape is None for rule in terms.arrays):
-                    raise ValueError(f"{kind}: under an enforced claim every array needs an exact shape")
-                if any(m.length is not None for m in terms.metrics):
-                    raise ValueError(f"{kind}: under an enforced claim a metric is one number; send lists as arrays")
-                open_ = [m.name for m in terms.metrics if m.kind != "count" and (m.min is None or m.max is None)]
-                if open_:
-                    raise ValueError(f"{kind}: under an enforced claim these metrics need min and max: {open_}")
+            try:
+                terms.check_claim(noisy=self.privacy.ground == "enforced")
+            except ValueError as err:
+                raise ValueError(f"{kind}: {err}") from None
         return self

@@ -3,6 +3,7 @@
 Used inside a sandbox (`runner`) and by the in-process sandbox. Nothing here is trusted by the gate.
 """
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from flwr.supercore.date import now
 
 from flame_fl.contract.content import Content
 from flame_fl.contract.ports import Envelope
-from flame_fl.flower.seeding import seed_everything
+from flame_fl.flower.seeding import seeded
 from flame_fl.flower.translate import to_content, to_records
 
 _SERVER_NODE_ID = 1
@@ -73,9 +74,8 @@ class AppHost:
 
     def handle(self, message: Envelope) -> Content:
         """Call the app on a message and read its reply."""
-        if message.seed is not None:
-            seed_everything(message.seed)
-        reply = self._app(_to_flower(message, self._context), self._context)
+        with contextlib.nullcontext() if message.seed is None else seeded(message.seed):
+            reply: object = self._app(_to_flower(message, self._context), self._context)
         if not isinstance(reply, Message) or not reply.has_content():
             raise TypeError("the app did not return a message with content")
         return to_content(reply.content)

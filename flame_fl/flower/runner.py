@@ -1,14 +1,13 @@
-"""What runs inside a sandbox: reads frames, calls the app, writes frames. Started as `python -m flame_fl.flower.runner`.
+"""What runs inside a sandbox: reads frames, calls the app, writes frames.
 
-Before the app is imported, the descriptors of the frames are moved out of its way and standard output points at
-standard error, so that a `print` cannot break the protocol. That protects honest apps; a hostile one can write any
-frame it likes, and the gate treats every frame so.
+Started as `python -m flame_fl.flower.runner`. Before the app is imported, the descriptors of the frames are moved out
+of its way and standard output points at standard error, so that a `print` cannot break the protocol. That protects
+honest apps; a hostile one can write any frame it likes, and the gate treats every frame so.
 """
 
 import contextlib
 import json
 import os
-import resource
 import struct
 import sys
 import threading
@@ -62,9 +61,6 @@ def _parts(raw: bytes) -> list[bytes | memoryview]:
 def _load(hello: dict[str, Any]) -> "AppHost":
     from flame_fl.flower.app_host import AppHost
 
-    most = int(hello["max_file_bytes"])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     return AppHost(
         Path(hello["app_dir"]),
         hello["component"],

@@ -4,11 +4,12 @@
 a hook on its import seeds it then, so that a worker that was restarted repeats what the first one did.
 """
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +52,30 @@ def seed_everything(seed: int) -> None:
         _seed_torch(sys.modules["torch"], seed)
     elif _HOOK not in sys.meta_path:
         sys.meta_path.insert(0, _HOOK)
+
+
+@contextlib.contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed everything for a while; afterwards the states are as if nothing had happened.
+
+    A ServerApp in the same process must draw the same numbers as one whose nodes are other processes.
+    """
+    import numpy as np
+
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    before = sys.modules.get("torch")
+    torch_state, hook_seed = None if before is None else before.get_rng_state(), _HOOK.seed
+    seed_everything(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        _HOOK.seed = hook_seed
+        if before is not None:
+            before.set_rng_state(torch_state)
+        elif "torch" in sys.modules:
+            _seed_torch(sys.modules["torch"], hook_seed)
 
 
 def _seed_torch(torch: Any, seed: int) -> None:

@@ -31,5 +31,11 @@ def debit(store: Store, limits: NodeLimits, verified: Verified, terms: Terms, at
             if store.rho_spent(name) + event.rho > rho_cap(limits.epsilon_cap, limits.delta):
                 raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, f"data store {name!r} has spent its lifetime cap")
         store.debit(
-            name, terms.project.id, verified.approved.digest, verified.run_id, verified.task.leg_id, attempt, event
+            name,
+            project=terms.project.id,
+            digest=verified.approved.digest,
+            run_id=verified.run_id,
+            leg_id=verified.task.leg_id,
+            attempt=attempt,
+            event=event,
         )

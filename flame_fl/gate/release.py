@@ -2,14 +2,11 @@
 
 Rules this module follows, in this order:
 
-1. Allow-list. Every array and metric must be listed with its exact name and dtype and an allowed shape; config records
-   (free text) never leave. One unlisted item refuses the whole update: a partly released update would hide the attempt.
-2. Size. The total is checked against the contract.
-3. Finite. NaN and infinity do not leave.
-4. Clip and noise, if the terms say so, over arrays and metrics as one vector; under an enforced claim whatever failed
-   in 1 to 3, or in the sandbox, becomes the zero vector, so that failing says nothing about the data (decisions 35).
-
-An item may be missing only if it is a metric.
+1. What does not fit the allow-list (`allow_list`) does not leave.
+2. Clip and noise, if the terms say so, over arrays and metrics as one vector. Under an enforced claim whatever failed
+   in 1, or in the sandbox, becomes the zero vector, so that failing says nothing about the data.
+3. What leaves stands in the contract's order, whatever order the app chose. Under an enforced claim its records, names,
+   shapes and dtypes are the contract's alone: nothing of them depends on the update.
 """
 
 from collections.abc import Mapping
@@ -21,13 +18,14 @@ from flame_fl.contract.content import EMPTY, Array, Content, Metric
 from flame_fl.contract.ports import NoiseSource
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.terms import MessageTerms, MetricRule, Privacy
+from flame_fl.gate.allow_list import check, rejected
 from flame_fl.privacy.accounting import GaussianRelease, site_release
 from flame_fl.privacy.clipping import CLIP_INT, clip, clip_to_integers
 from flame_fl.privacy.discrete_gaussian import sigma_squared
 
 Reference = Mapping[tuple[str, str], Array]
 
-# Under an enforced claim the weight a strategy sees is the same for every site (decisions 12).
+# Under an enforced claim the weight a strategy sees is the same for every site.
 CONSTANT_COUNT = 1
 
 
@@ -47,47 +45,12 @@ def event_of(privacy: Privacy) -> GaussianRelease | None:
     return site_release(privacy.noise_multiplier)
 
 
-def check(update: Content, rules: MessageTerms, *, ranges: bool = True) -> None:
-    """Rules 1 to 3. `ranges=False` leaves metrics beyond their range to be clamped by the caller.
-
-    Raises:
-        RefusedError: 904, with a detail for the node's log.
-    """
-    allowed = {(r.record, r.name): r for r in rules.arrays}
-    metrics = {(r.record, r.name): r for r in rules.metrics}
-    if update.configs:
-        raise _rejected("the update holds a config record")
-    if update.nbytes > rules.max_bytes:
-        raise _rejected(f"the update has {update.nbytes} bytes; {rules.max_bytes} may leave")
-    present = set()
-    for record, name, array in update.array_items():
-        rule = allowed.get((record, name))
-        if rule is None:
-            raise _rejected(f"array {record!r}/{name!r} is not listed")
-        if array.dtype.name != rule.dtype or not rule.allows(array.shape):
-            raise _rejected(
-                f"array {record!r}/{name!r} is {array.dtype} {array.shape}; {rule.dtype} {rule.shape} may leave"
-            )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise _rejected(f"array {record!r}/{name!r} is not finite")
-        present.add((record, name))
-    if missing := sorted(set(allowed) - present):
-        raise _rejected(f"array {missing[0]} is missing")
-    for record, values in update.metrics.items():
-        for name, value in values.items():
-            metric = metrics.get((record, name))
-            if metric is None:
-                raise _rejected(f"metric {record!r}/{name!r} is not listed")
-            _check_metric(metric, value, ranges=ranges)
-    if empty := [r for r in (*update.arrays, *update.metrics) if r not in {k[0] for k in (*allowed, *metrics)}]:
-        raise _rejected(f"record {empty[0]!r} is not listed")
-
-
 def release(
     update: Content | None,
     reference: Reference,
     rules: MessageTerms,
     privacy: Privacy,
+    *,
     noise: NoiseSource,
     failed: str = "",
 ) -> Released:
@@ -105,13 +68,26 @@ def release(
         RefusedError: 904, never under an enforced claim.
     """
     if privacy.ground == "enforced":
-        return _noised(update, reference, rules, privacy, noise, failed)
+        return _noised(update, reference, rules, privacy, noise=noise, failed=failed)
     if update is None:
         raise ValueError("without an enforced claim a failure is refused before this step")
     check(update, rules)
-    if privacy.mechanism == "clip":
-        return Released(_clipped(update, reference, rules, privacy))
-    return Released(update)
+    arrays = _clipped(update, reference, rules, privacy) if privacy.mechanism == "clip" else update.arrays
+    return Released(_in_order(arrays, update.metrics, rules))
+
+
+def _in_order(
+    arrays: Mapping[str, Mapping[str, Array]], metrics: Mapping[str, Mapping[str, Metric]], rules: MessageTerms
+) -> Content:
+    """The same content in the contract's order."""
+    ordered: dict[str, dict[str, Array]] = {}
+    for rule in rules.arrays:
+        ordered.setdefault(rule.record, {})[rule.name] = arrays[rule.record][rule.name]
+    numbers: dict[str, dict[str, Metric]] = {}
+    for listed in rules.metrics:
+        if (value := metrics.get(listed.record, EMPTY).get(listed.name)) is not None:
+            numbers.setdefault(listed.record, {})[listed.name] = value
+    return Content(ordered, numbers)
 
 
 def reference_of(sent: Content, rules: MessageTerms, privacy: Privacy) -> Reference:
@@ -136,22 +112,30 @@ def reference_of(sent: Content, rules: MessageTerms, privacy: Privacy) -> Refere
 
 
 def _flatten(update: Content, reference: Reference, rules: MessageTerms) -> Array:
-    """The update as one float64 vector, in the contract's order."""
+    """The update as one float64 vector, in the contract's order.
+
+    Raises:
+        RefusedError: 904, an array has another shape than the one it is compared with, or lies too far from it.
+    """
     parts = []
     for rule in rules.arrays:
         array = update.arrays[rule.record][rule.name].astype(np.float64)
         if (base := reference.get((rule.record, rule.name))) is not None:
-            array = array - base.astype(np.float64)
+            if array.shape != base.shape:
+                raise rejected(f"array {rule.record!r}/{rule.name!r} has not the shape of the one that was sent")
+            with np.errstate(over="ignore"):  # judged below
+                array = array - base.astype(np.float64)
         parts.append(array.reshape(-1))
     flat = np.concatenate(parts) if parts else np.zeros(0)
     if not np.isfinite(flat).all():
-        raise _rejected("the difference to the sent arrays is not finite")
+        raise rejected("the difference to the sent arrays is not finite")
     return flat
 
 
 def _rebuild(
     vector: Array, reference: Reference, rules: MessageTerms, shapes: Mapping[tuple[str, str], tuple[int, ...]]
 ) -> dict[str, dict[str, Array]]:
+    """The inverse of `_flatten`: post-processing. What rounding to the array's dtype adds or hides is not counted."""
     arrays: dict[str, dict[str, Array]] = {}
     offset = 0
     for rule in rules.arrays:
@@ -161,17 +145,19 @@ def _rebuild(
         offset += size
         if (base := reference.get((rule.record, rule.name))) is not None:
             value = value + base.astype(np.float64)
-        limit = np.finfo(rule.dtype).max
+        limit = float(np.finfo(rule.dtype).max)
         arrays.setdefault(rule.record, {})[rule.name] = np.clip(value, -limit, limit).astype(rule.dtype)
     return arrays
 
 
-def _clipped(update: Content, reference: Reference, rules: MessageTerms, privacy: Privacy) -> Content:
+def _clipped(
+    update: Content, reference: Reference, rules: MessageTerms, privacy: Privacy
+) -> dict[str, dict[str, Array]]:
     """Bounded influence without noise: no privacy claim, but no site can push further than clip_norm."""
     assert privacy.clip_norm is not None  # noqa: S101  (Privacy checks it)
     vector = clip(_flatten(update, reference, rules), privacy.clip_norm)
     shapes = {(r, n): a.shape for r, n, a in update.array_items()}
-    return Content(_rebuild(vector, reference, rules, shapes), update.metrics)
+    return _rebuild(vector, reference, rules, shapes)
 
 
 def _noised(
@@ -179,6 +165,7 @@ def _noised(
     reference: Reference,
     rules: MessageTerms,
     privacy: Privacy,
+    *,
     noise: NoiseSource,
     failed: str,
 ) -> Released:
@@ -193,8 +180,7 @@ def _noised(
     if update is not None:
         try:
             check(update, rules, ranges=False)
-            flat = _flatten(update, reference, rules)
-            vector = np.concatenate([flat, [share * _centred(rule, update) for rule in paid]])
+            vector = np.append(_flatten(update, reference, rules), [share * _centred(rule, update) for rule in paid])
         except RefusedError as err:
             failed = err.detail
     q = clip_to_integers(vector, privacy.clip_norm)
@@ -228,22 +214,3 @@ def _centred(rule: MetricRule, update: Content) -> float:
 def _from_centred(rule: MetricRule, value: float) -> float:
     low, high = _bounds(rule)
     return (value * (high - low) + low + high) / 2
-
-
-def _check_metric(rule: MetricRule, value: Metric, *, ranges: bool) -> None:
-    numbers = value if isinstance(value, list) else [value]
-    label = f"metric {rule.record!r}/{rule.name!r}"
-    if isinstance(value, list) != (rule.length is not None) or (rule.length is not None and len(numbers) > rule.length):
-        raise _rejected(f"{label} is not of the listed length")
-    if not all(np.isfinite(x) for x in numbers):
-        raise _rejected(f"{label} is not finite")
-    if rule.kind == "count" and not all(isinstance(x, int) and x >= 0 for x in numbers):
-        raise _rejected(f"{label} is no count")
-    if ranges and any(
-        (rule.min is not None and x < rule.min) or (rule.max is not None and x > rule.max) for x in numbers
-    ):
-        raise _rejected(f"{label} is outside its range")
-
-
-def _rejected(detail: str) -> RefusedError:
-    return RefusedError(RefusalCode.RELEASE_REJECTED, detail)

@@ -64,6 +64,7 @@ class Sessions:
         session = self._open.get(run_id)
         if session is not None and session.alive:
             return session
+        self.end(run_id)  # one that died by itself still holds its files
         if self.store.legs_of(verified.run_id) > 1:
             self.store.record("session-restarted", {"run": verified.run_id, "leg": verified.task.leg_id})
             if verified.terms is not None and verified.terms.limits.requires_state:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from flame_fl.contract.canonical import canonical_json
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab, read_fab
+from flame_fl.contract.frames import FrameError
 from flame_fl.contract.manifest import Manifest, NodeBinding, manifest_of, resolve_run_config
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.task import Run, Task
@@ -18,6 +20,8 @@ from flame_fl.data.folder import DataView
 from flame_fl.gate.approval import ApprovalRecord, Approved, Status, check_approval
 from flame_fl.gate.release import Reference, reference_of
 from flame_fl.gate.store import Store
+
+MAX_WORD_CHARS = 256
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Verifier:
         """
         fab, manifest = self.read(task.run)
         approved = self.approved(manifest)
+        _check_form(task)
         terms = approved.terms
         if terms is None:  # unsafe_open: a researcher's own machine, never a DIZ
             return Verified(task, fab, approved, {**manifest.run_config, **task.run.overrides}, None, {})
@@ -91,13 +96,15 @@ class Verifier:
         Raises:
             RefusedError: 901, no bundle of ours or malformed terms.
         """
-        if self._last is None or self._last[0] != run.fab_sha256:
+        last = self._last  # read once: another thread may replace it
+        if last is None or last[0] != run.fab_sha256:
             try:
                 fab = read_fab(run.raw_fab)
-                self._last = (run.fab_sha256, fab, manifest_of(fab))
+                fab.component("clientapp")
+                self._last = last = (run.fab_sha256, fab, manifest_of(fab))
             except InputError as err:
                 raise RefusedError(RefusalCode.NOT_APPROVED, f"unreadable bundle: {err}") from err
-        return self._last[1], self._last[2]
+        return last[1], last[2]
 
     def approved(self, manifest: Manifest) -> Approved:
         """The approval that holds now; an analysis never seen is filed for the steward.
@@ -105,17 +112,26 @@ class Verifier:
         Raises:
             RefusedError: 901, 902, 907 or 908.
         """
-        record = self.store.approval(manifest.digest)
-        if record is None:
-            record = ApprovalRecord(manifest.digest, Status.PENDING, manifest, by="gate", comment="first sight")
-            self.store.put_approval(record)
-        return check_approval(record, self.binding(record.terms).digest, self.today())
+        with self.store.transaction():  # nobody decides between the look and the filing
+            record = self.store.approval(manifest.digest)
+            if record is None:
+                record = ApprovalRecord(manifest.digest, Status.PENDING, manifest, by="gate", comment="first sight")
+                self.store.put_approval(record)
+        if record.manifest != manifest:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, "the stored manifest is not the one that was approved")
+        terms = None if record.unsafe_open else record.terms
+        return check_approval(record, self.binding(terms, record.steward_terms).digest, self.today())
 
-    def binding(self, terms: Terms | None) -> NodeBinding:
-        """What only this node knows of an analysis: what an approval here is bound to."""
+    def binding(self, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
+        """What only this node knows of an analysis: what an approval here is bound to.
+
+        Args:
+            terms: Those that will hold; None if none will (every data store is then bound).
+            steward_terms: The same, if the steward wrote them.
+        """
         wanted = terms.data if terms is not None else self.data
         snapshots = {name: self.data[name].snapshot if name in self.data else "absent" for name in wanted}
-        return NodeBinding(sandbox=self.sandbox_kind, data=snapshots)
+        return NodeBinding(sandbox=self.sandbox_kind, data=snapshots, steward_terms=steward_terms)
 
     def within_terms(self, manifest: Manifest, run: Run, terms: Terms) -> dict[str, Scalar]:
         """The resolved run config, if overrides and data stores are within the terms.
@@ -131,3 +147,21 @@ class Verifier:
             if self.data[name].patients < least:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
         return config
+
+
+def _check_form(task: Task) -> None:
+    """What the hub sent can be stored, hashed and passed on.
+
+    Raises:
+        RefusedError: 908.
+    """
+    for word in (task.leg_id, task.message_type, task.group_id):
+        if len(word) > MAX_WORD_CHARS or not word.isprintable():
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, "a leg, group or message type that is no plain short word")
+    if not all(isinstance(value, bool | int | float | str) for value in task.run.overrides.values()):
+        raise RefusedError(RefusalCode.TERMS_VIOLATED, "an override that is no number, text, true or false")
+    try:
+        canonical_json(dict(task.run.overrides))
+        _ = task.sha256
+    except (InputError, FrameError) as err:
+        raise RefusedError(RefusalCode.TERMS_VIOLATED, f"the message cannot be passed on: {err}") from err

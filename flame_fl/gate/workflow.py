@@ -12,10 +12,12 @@ Rules this module follows:
 
 - Nothing configured means refused.
 - A leg is answered once. The same message again gets the same bytes; another message under the same leg gets 908.
+- One message at a time: a second thread waits, so that nothing a decision was based on changes before it is stored.
 - Every path ends in a `Reply` or a `Refusal`; what a sandbox does can end neither the gate nor another run.
 - Refusal details go to the audit log and to `on_event`; only the code's fixed text leaves.
 """
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,14 +27,16 @@ from pathlib import Path
 from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.content import ConfigValue, Content
 from flame_fl.contract.errors import SandboxError, SandboxTimeoutError
-from flame_fl.contract.frames import decode, encode
+from flame_fl.contract.frames import FrameError, decode, encode
 from flame_fl.contract.manifest import NodeBinding
 from flame_fl.contract.ports import NoiseSource, Sandbox
-from flame_fl.contract.refusal import BEFORE_DATA, Refusal, RefusalCode, RefusedError
+from flame_fl.contract.refusal import Refusal, RefusalCode, RefusedError
 from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.contract.terms import Scalar, Terms
 from flame_fl.data.folder import DataView
+from flame_fl.gate.allow_list import rejected
 from flame_fl.gate.approval import Status, status_on
+from flame_fl.gate.audit import plain
 from flame_fl.gate.ledger import debit
 from flame_fl.gate.release import Released, release
 from flame_fl.gate.sessions import Sessions, StoppedError
@@ -42,6 +46,7 @@ from flame_fl.gate.verify import NodeLimits, Verified, Verifier
 __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 
 STATUS_MESSAGE = "query.flame_status"
+OWN_RECORD = "flame"  # what the gate itself says in a reply
 _UNLIMITED_RUNS = 1 << 31
 
 
@@ -78,7 +83,7 @@ class Gate:
         node_config: What an app finds in `context.node_config` beside its data.
         seed: Seeds the apps (never the noise) in simulations.
         on_event: Told of every step, for logs and progress.
-        today: The date, for approvals.
+        today: The date in UTC, for approvals.
     """
 
     node: str
@@ -95,6 +100,7 @@ class Gate:
     today: Callable[[], date] = lambda: datetime.now(UTC).date()
 
     def __post_init__(self) -> None:
+        self._one_at_a_time = threading.Lock()
         self._verifier = Verifier(self.store, self.sandbox.kind, self.data, self.limits, self.today)
         self._sessions = Sessions(
             self.node,
@@ -116,6 +122,10 @@ class Gate:
         """
         if task.message_type == STATUS_MESSAGE:
             return self.status(task.run)
+        with self._one_at_a_time:
+            return self._handle(task)
+
+    def _handle(self, task: Task) -> Reply | Refusal:
         started = time.monotonic()
         try:
             verified = self._verifier.verify(task)  # 1
@@ -123,6 +133,8 @@ class Gate:
                 return answered
             attempt = self._reserve(verified)  # 2
         except RefusedError as err:
+            if err.code is RefusalCode.WITHDRAWN_OR_EXPIRED:
+                self._sessions.end(task.run.run_id)  # nothing of it goes on
             return self._refuse(task, err, started)
         reserved = time.monotonic()
         ran = reserved
@@ -130,9 +142,9 @@ class Gate:
             update, failed = self._run(verified)  # 3
             ran = time.monotonic()
             released = self._release(verified, update, failed)  # 4
+            reply = self._commit_and_record(verified, attempt, released)  # 5 and 6
         except RefusedError as err:
-            return self._refuse(task, err, started, leg=verified)
-        reply = self._commit_and_record(verified, attempt, released)  # 5 and 6
+            return self._refuse(task, err, started, attempt)
         self._tell("released", task, started, ran - reserved, released.failed, bytes_out=released.content.nbytes)
         return reply
 
@@ -148,6 +160,7 @@ class Gate:
         leg = self.store.leg(verified.run_id, task.leg_id)
         if leg is None:
             return None
+        self._open_run(verified)
         if leg.message_sha256 != task.sha256:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "another message was already sent under this leg")
         if leg.state == "released":
@@ -156,18 +169,19 @@ class Gate:
             content = decode(leg.reply)[0]
             self._tell("resent", task, time.monotonic(), bytes_out=content.nbytes)
             return Reply(content, leg.reply)
-        if leg.code is not None and leg.code not in BEFORE_DATA:
-            return Refusal(leg.code)
-        return None
+        return None if leg.code is None else Refusal(leg.code)
+
+    def _open_run(self, verified: Verified) -> None:
+        most_runs = verified.terms.limits.runs if verified.terms else _UNLIMITED_RUNS
+        self.store.open_run(
+            verified.run_id, verified.approved.digest, verified.fab.sha256, verified.run_config, most_runs
+        )
 
     def _reserve(self, verified: Verified) -> int:
         """Counters and budget, all or nothing; returns which attempt at the leg this is."""
         task, terms = verified.task, verified.terms
-        most_runs = terms.limits.runs if terms else _UNLIMITED_RUNS
         with self.store.transaction():
-            self.store.open_run(
-                verified.run_id, verified.approved.digest, verified.fab.sha256, verified.run_config, most_runs
-            )
+            self._open_run(verified)
             if verified.rules is not None and self.store.leg(verified.run_id, task.leg_id) is None:
                 had = self.store.legs_of(verified.run_id, task.message_type)
                 if had >= verified.rules.per_run:
@@ -197,12 +211,23 @@ class Gate:
     def _release(self, verified: Verified, update: Content | None, failed: str) -> Released:
         if verified.terms is None or verified.rules is None:
             assert update is not None  # noqa: S101  (without terms there is no enforced claim)
+            if OWN_RECORD in update.arrays or OWN_RECORD in update.metrics:
+                raise rejected(f"record {OWN_RECORD!r} is the gate's own")
             return Released(update)
-        return release(update, verified.reference, verified.rules, verified.terms.privacy, self.noise, failed)
+        return release(
+            update, verified.reference, verified.rules, verified.terms.privacy, noise=self.noise, failed=failed
+        )
 
     # --- 5 commit and 6 record ---------------------------------------------------------------------------------
 
     def _commit_and_record(self, verified: Verified, attempt: int, released: Released) -> Reply:
+        """One transaction. What cannot be framed for the way out is refused like what does not fit the contract."""
+        try:
+            return self._store_release(verified, attempt, released)
+        except FrameError as err:
+            raise rejected(err.message) from err
+
+    def _store_release(self, verified: Verified, attempt: int, released: Released) -> Reply:
         task = verified.task
         with self.store.transaction():
             self.store.commit_debit(verified.run_id, task.leg_id, attempt)  # 5
@@ -218,7 +243,7 @@ class Gate:
                     "content": sha256_hex(b"".join(encode(released.content))),
                     "bytes": released.content.nbytes,
                     "ground": verified.ground,
-                    "zero_vector_because": released.failed,
+                    "zero_vector_because": plain(released.failed, 2000),
                 },
             )
             said: dict[str, ConfigValue] = {
@@ -227,25 +252,26 @@ class Gate:
                 "ground": verified.ground,
                 "noise_std": released.noise_std,
             }
-            content = replace(released.content, configs={**released.content.configs, "flame": said})
+            content = replace(released.content, configs={**released.content.configs, OWN_RECORD: said})
             encoded = b"".join(encode(content))
-            self.store.end_leg(verified.run_id, task.leg_id, reply=encoded, code=None)
+            if not self.store.end_leg(verified.run_id, task.leg_id, attempt, reply=encoded):
+                raise RefusedError(RefusalCode.TERMS_VIOLATED, "another attempt at this leg was made meanwhile")
         return Reply(content, encoded)
 
-    def _refuse(self, task: Task, err: RefusedError, started: float, leg: Verified | None = None) -> Refusal:
+    def _refuse(self, task: Task, err: RefusedError, started: float, attempt: int | None = None) -> Refusal:
         """A refusal is recorded like a release. Its detail stays here."""
         with self.store.transaction():
-            if leg is not None:
-                self.store.end_leg(leg.run_id, task.leg_id, reply=None, code=err.code)
+            if attempt is not None:
+                self.store.end_leg(str(task.run.run_id), task.leg_id, attempt, code=err.code)
             self.store.record(
                 "refused",
                 {
                     "run": str(task.run.run_id),
-                    "leg": task.leg_id,
-                    "message_type": task.message_type,
+                    "leg": plain(task.leg_id),
+                    "message_type": plain(task.message_type),
                     "fab": task.run.fab_sha256,
                     "code": int(err.code),
-                    "detail": err.detail,
+                    "detail": plain(err.detail, 2000),
                 },
             )
         self._tell("refused", task, started, detail=err.detail, code=int(err.code))
@@ -276,12 +302,12 @@ class Gate:
             "noise_multiplier": (privacy.noise_multiplier if privacy else None) or 0.0,
             "clip_norm": (privacy.clip_norm if privacy else None) or 0.0,
         }
-        content = Content(configs={"flame": said})
+        content = Content(configs={OWN_RECORD: said})
         return Reply(content, b"".join(encode(content)))
 
-    def binding(self, terms: Terms | None) -> NodeBinding:
-        """What an approval at this node is bound to."""
-        return self._verifier.binding(terms)
+    def binding(self, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
+        """What an approval at this node is bound to: `terms` will hold, and the steward may have written them."""
+        return self._verifier.binding(terms, steward_terms)
 
     def end_run(self, run_id: int) -> None:
         """The run is over: end its session and drop its stored replies."""

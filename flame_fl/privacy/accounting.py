@@ -73,14 +73,17 @@ def composed_epsilon(releases: Sequence[GaussianRelease], delta: float) -> float
 
 @functools.lru_cache(maxsize=256)
 def rho_cap(epsilon_cap: float, delta: float) -> float:
-    """The largest zCDP total whose epsilon at `delta` stays within `epsilon_cap`: what a filter compares with."""
+    """The zCDP total whose epsilon at `delta` stays within `epsilon_cap`: what a filter compares with.
+
+    The largest such total, less one part in 10^9: summing many rho in float64 must not admit one too many.
+    """
     low, high = 0.0, 1.0
     while epsilon(high, delta) < epsilon_cap:
         low, high = high, 2 * high
     for _ in range(60):
         middle = (low + high) / 2
         low, high = (middle, high) if epsilon(middle, delta) <= epsilon_cap else (low, middle)
-    return low
+    return low * (1 - 1e-9)
 
 
 def noise_multiplier_for(epsilon_target: float, delta: float, releases: int) -> float:
@@ -99,5 +102,6 @@ def noise_multiplier_for(epsilon_target: float, delta: float, releases: int) -> 
         delta,
         mechanism_calibration.ExplicitBracketInterval(1e-4, 1e6),
     )
+    found *= 1 + 1e-6  # well above the filter's own margin
     step = 10.0 ** (math.floor(math.log10(found)) - 3)
     return float(f"{math.ceil(found / step) * step:.10g}")

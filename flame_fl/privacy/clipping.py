@@ -4,14 +4,14 @@ A vector is scaled so that `clip_norm` becomes the integer `CLIP_INT`, shrunk on
 truncated towards zero. Then Σq² ≤ CLIP_INT² is checked in integer arithmetic; if floating point has cheated, the vector
 is shrunk until it is true (decisions: exact integers before noise). What leaves is q plus noise, divided by the scale
 afterwards, which is post-processing.
+
+Every finite vector is accepted: nothing here overflows, whatever an app sends.
 """
 
 import math
 
 import numpy as np
 import numpy.typing as npt
-
-from flame_fl.contract.content import Array
 
 # One part in a million of the ball: truncation costs at most sqrt(d)/2^20 of clip_norm, far below any useful noise.
 CLIP_INT = 1 << 20
@@ -20,18 +20,17 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-def l2_norm(vector: Array) -> float:
-    """The Euclidean norm in float64, without overflow for finite input."""
-    largest = float(np.max(np.abs(vector), initial=0.0))
-    if largest == 0.0 or not math.isfinite(largest):
-        return largest
-    return largest * float(np.linalg.norm(vector.astype(np.float64) / largest))
-
-
 def clip(vector: Floats, clip_norm: float) -> Floats:
-    """Scale onto the ball of radius `clip_norm` if outside. `vector` is finite, shape (d,)."""
-    norm = l2_norm(vector)
-    return vector if norm <= clip_norm else vector * (clip_norm / norm)
+    """Scale onto the ball of radius `clip_norm` if outside, else return it unchanged. `vector` is finite, shape (d,).
+
+    The norm of the result exceeds `clip_norm` by float64 rounding at most.
+    """
+    largest = float(np.max(np.abs(vector), initial=0.0))
+    if largest == 0.0:
+        return vector
+    direction = vector / largest  # in [-1, 1]: its squares cannot overflow, and its norm is at least 1
+    length = float(np.linalg.norm(direction))
+    return vector if length <= clip_norm / largest else direction * (clip_norm / length)
 
 
 def clip_to_integers(vector: Floats, clip_norm: float) -> Integers:
@@ -42,11 +41,11 @@ def clip_to_integers(vector: Floats, clip_norm: float) -> Integers:
     """
     if not np.all(np.isfinite(vector)):
         raise ValueError("cannot clip a vector that is not finite")
-    scaled = clip(vector, clip_norm) * (CLIP_INT / clip_norm)
+    scaled = clip(vector, clip_norm) / clip_norm * CLIP_INT
     q = np.trunc(scaled).astype(np.int64)
     # every |q| ≤ 2^20 (or barely above), so the sum of squares fits 64 bits up to d = 2^22 only: use Python integers
-    while _sum_of_squares(q) > CLIP_INT * CLIP_INT:
-        scaled *= 1 - 2.0**-20
+    while (total := _sum_of_squares(q)) > CLIP_INT * CLIP_INT:
+        scaled *= CLIP_INT / math.sqrt(total) * (1 - 2.0**-40)
         q = np.trunc(scaled).astype(np.int64)
     return q
 

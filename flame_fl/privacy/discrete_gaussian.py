@@ -13,6 +13,7 @@ in which case `seeded` is true and the fact travels into every report.
 import random
 import secrets
 from fractions import Fraction
+from math import isqrt
 from typing import Protocol
 
 
@@ -101,9 +102,7 @@ def _discrete_gaussian(bits: Randomness, numerator: int, denominator: int) -> in
 
 
 def _floor_sqrt(numerator: int, denominator: int) -> int:
-    """floor(sqrt(numerator/denominator)): floor of the root of the floor, since roots of integers are what matter."""
-    from math import isqrt
-
+    """floor(sqrt(numerator/denominator)): the floor of the root of the floor is the floor of the root."""
     return isqrt(numerator // denominator)
 
 

@@ -2,7 +2,7 @@
 
 The reading end belongs to the gate, the other end to hostile code: nothing here waits longer than the deadline
 (a worker that drips one byte a second is cut off like one that says nothing), and nothing is allocated before its
-announced size was compared with the limit.
+announced size was compared with the limit. One thread exchanges; any thread may `cancel`.
 """
 
 import os
@@ -13,6 +13,7 @@ from flame_fl.contract.errors import SandboxTimeoutError
 from flame_fl.contract.frames import HEAD, FrameError, FrameHead, FrameType, pack, parse_head
 
 _CHUNK = 1 << 20
+_LOOK_UP_SECONDS = 0.2  # how soon a waiting exchange notices that it was cancelled
 
 
 class FramePipe:
@@ -20,6 +21,7 @@ class FramePipe:
 
     def __init__(self, read_fd: int, write_fd: int) -> None:
         self._read_fd, self._write_fd = read_fd, write_fd
+        self._cancelled = False
         for fd in (read_fd, write_fd):
             os.set_blocking(fd, False)
 
@@ -30,7 +32,8 @@ class FramePipe:
 
         Raises:
             SandboxTimeoutError: Not finished in time.
-            FrameError: The worker closed its pipe, or sent what is no frame, or another sequence number.
+            FrameError: The worker closed its pipe, or sent what is no frame, or another sequence number; or the
+                exchange was cancelled.
         """
         self._write(pack(kind, sequence, parts), deadline)
         head = parse_head(bytes(self._read(HEAD.size, deadline)), max_bytes)
@@ -39,11 +42,15 @@ class FramePipe:
         return head, self._read(head.payload_bytes, deadline)
 
     def _wait(self, fd: int, event: int, deadline: float) -> None:
-        left = deadline - time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(fd, event)
-            if left <= 0 or not selector.select(left):
-                raise SandboxTimeoutError("The worker did not answer before its deadline.")
+            while not self._cancelled:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise SandboxTimeoutError("The worker did not answer before its deadline.")
+                if selector.select(min(left, _LOOK_UP_SECONDS)):
+                    return
+        raise FrameError("The exchange was cancelled.")
 
     def _write(self, parts: list[bytes | memoryview], deadline: float) -> None:
         for part in parts:
@@ -74,7 +81,11 @@ class FramePipe:
             filled += got
         return data
 
+    def cancel(self) -> None:
+        """Make an exchange in progress, and every later one, raise soon. From any thread."""
+        self._cancelled = True
+
     def close(self) -> None:
-        """Close both ends that are ours."""
+        """Close both ends that are ours. Only while no exchange is in progress: descriptors are soon used anew."""
         for fd in (self._read_fd, self._write_fd):
             os.close(fd)

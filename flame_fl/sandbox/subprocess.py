@@ -4,17 +4,20 @@ It keeps an app's crash, hang or flood away from the gate. It does not confine h
 files and network. It is what simulations use on the researcher's own machine; a node with real data refuses it.
 
 The worker leads its own process group, gets an environment of a few named variables, a scratch folder with the FAB
-unpacked read-only, and one thread for BLAS. Ending it kills the whole group.
+unpacked read-only, and one thread for BLAS. Ending it kills the whole group (a process that left the group on purpose
+survives: that takes a container). No file it writes, its log included, grows beyond a limit set from here.
 """
 
 import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -26,20 +29,23 @@ from flame_fl.contract.ports import Envelope, SandboxSpec
 from flame_fl.sandbox.pipes import FramePipe
 
 RUNNER = "flame_fl.flower.runner"
-_MAX_FILE_BYTES = 1 << 30  # the log too: an app that floods it is stopped there
+MAX_FILE_BYTES = 1 << 30
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
-_ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-}
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 
 class SubprocessSandbox:
-    """Starts workers with this interpreter."""
+    """Starts workers with this interpreter.
+
+    Args:
+        runner: The module that speaks frames with the gate.
+        max_file_bytes: How large a file of a worker may grow, its log included.
+    """
 
     kind = "subprocess"
 
-    def __init__(self, runner: str = RUNNER) -> None:
-        self._runner = runner
+    def __init__(self, runner: str = RUNNER, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+        self._runner, self._max_file_bytes = runner, max_file_bytes
 
     def start(self, spec: SandboxSpec) -> "SubprocessSession":
         """Start a worker; it loads the app with its first message, inside that message's deadline.
@@ -51,17 +57,18 @@ class SubprocessSandbox:
         try:
             app_dir = scratch / "app"
             unpack(spec.fab, app_dir)
-            return SubprocessSession(self._runner, spec, scratch, app_dir)
+            return SubprocessSession(self._runner, spec, scratch, app_dir, self._max_file_bytes)
         except OSError as err:
             shutil.rmtree(scratch, ignore_errors=True)
             raise SandboxError(f"The worker could not be started ({err.strerror}).") from err
 
 
 class SubprocessSession:
-    """One worker."""
+    """One worker. One thread handles messages; any thread may close."""
 
-    def __init__(self, runner: str, spec: SandboxSpec, scratch: Path, app_dir: Path) -> None:
-        self._scratch, self._sequence, self._over = scratch, 0, False
+    def __init__(self, runner: str, spec: SandboxSpec, scratch: Path, app_dir: Path, max_file_bytes: int) -> None:
+        self._scratch, self._sequence = scratch, 0
+        self._over, self._closed, self._busy = False, False, threading.RLock()
         self._hello: dict[str, object] | None = {
             "app_dir": str(app_dir),
             "component": spec.component,
@@ -69,30 +76,22 @@ class SubprocessSession:
             "node_id": spec.node_id,
             "run_config": dict(spec.run_config),
             "node_config": dict(spec.node_config),
-            "max_file_bytes": _MAX_FILE_BYTES,
         }
         spec.log_path.parent.mkdir(parents=True, exist_ok=True)
-        environment = {k: os.environ[k] for k in _PASSED_ON if k in os.environ}
-        environment |= _ONE_THREAD | {
-            "HOME": str(scratch),
-            "TMPDIR": str(scratch),
-            "FLWR_HOME": str(scratch / "flwr"),
-            "FLWR_TELEMETRY_ENABLED": "0",
-            "FLWR_DISABLE_UPDATE_CHECK": "1",
-            "PYTHONHASHSEED": "0",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
         with spec.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603  (our own runner, by this interpreter)
                 [sys.executable, "-m", runner],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 cwd=scratch,
-                env=environment,
+                env=_environment(scratch),
                 start_new_session=True,
                 bufsize=0,
             )
+        with contextlib.suppress(OSError):  # it may have died already; the first message will say so
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
+            resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
         assert self._process.stdin is not None  # noqa: S101
         assert self._process.stdout is not None  # noqa: S101
         # FramePipe owns the descriptors from here on
@@ -103,7 +102,13 @@ class SubprocessSession:
     @property
     def alive(self) -> bool:
         """Whether the worker can take another message."""
-        return not self._over and self._process.poll() is None
+        if self._over:
+            return False
+        try:
+            # not reaped before `close`: until then its number cannot become another process's
+            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+        except ChildProcessError:
+            return False
 
     def handle(self, message: Envelope, deadline_seconds: float, max_reply_bytes: int) -> Content:
         """Send a message, read the update.
@@ -119,20 +124,23 @@ class SubprocessSession:
             "group_id": message.group_id,
             "seed": message.seed,
         }
-        try:
-            if self._hello is not None:
-                hello, self._hello = self._hello, None
-                self._ask(FrameType.HELLO, [json.dumps(hello).encode()], deadline, 1 << 16, FrameType.HELLO)
-            raw = self._ask(
-                FrameType.MESSAGE, encode(message.content, extra), deadline, max_reply_bytes, FrameType.REPLY
-            )
-            return decode(raw)[0]
-        except _AppRaisedError as err:
-            self._over = err.fatal
-            raise SandboxError(f"The app failed ({err.kind}); its own words are in the node's log.") from None
-        except SandboxError:
-            self.close()
-            raise
+        with self._busy:
+            try:
+                if self._over:
+                    raise SandboxError("The worker was ended.")
+                if self._hello is not None:
+                    hello, self._hello = self._hello, None
+                    self._ask(FrameType.HELLO, [json.dumps(hello).encode()], deadline, 1 << 16, FrameType.HELLO)
+                raw = self._ask(
+                    FrameType.MESSAGE, encode(message.content, extra), deadline, max_reply_bytes, FrameType.REPLY
+                )
+                return decode(raw)[0]
+            except _AppRaisedError as err:
+                self._over = self._over or err.fatal
+                raise SandboxError(f"The app failed ({err.kind}); its own words are in the node's log.") from None
+            except SandboxError:
+                self.close()
+                raise
 
     def _ask(
         self, kind: FrameType, parts: list[bytes | memoryview], deadline: float, most: int, wanted: FrameType
@@ -146,15 +154,38 @@ class SubprocessSession:
         return payload
 
     def close(self) -> None:
-        """Kill the worker's process group and remove its scratch folder. Never raises."""
+        """Kill the worker's process group and remove its scratch folder. From any thread; never raises."""
         self._over = True
-        with contextlib.suppress(OSError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        with contextlib.suppress(Exception):
-            self._process.wait(10)
-        with contextlib.suppress(OSError):
-            self._pipe.close()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._pipe.cancel()
+        with self._busy:  # the thread that handles a message leaves first: it uses the descriptors
+            if self._closed:
+                return
+            self._closed = True
+            with contextlib.suppress(OSError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            with contextlib.suppress(Exception):
+                self._process.wait(10)
+            with contextlib.suppress(OSError):
+                self._pipe.close()
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _environment(scratch: Path) -> dict[str, str]:
+    """Everything a worker finds in its environment: nothing of the user's but what is named here."""
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return (
+        passed_on
+        | _ONE_THREAD
+        | {
+            "HOME": str(scratch),
+            "TMPDIR": str(scratch),
+            "FLWR_HOME": str(scratch / "flwr"),
+            "FLWR_TELEMETRY_ENABLED": "0",
+            "FLWR_DISABLE_UPDATE_CHECK": "1",
+            "PYTHONHASHSEED": "0",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+    )
 
 
 class _AppRaisedError(SandboxError):

@@ -1,8 +1,8 @@
 """The researcher's own tools round a simulation: making data before it, comparing after it.
 
 An app names a module in `[tool.flame.simulation]`; `python -m MODULE prepare` makes the virtual DIZ's data, and
-`python -m MODULE compare` runs after the federation. Both are programs of their own, started here: the core imports no app,
-and what they see is the researcher's own data on the researcher's own machine, outside every gate.
+`python -m MODULE compare` runs after the federation. Both are programs of their own, started here: the core imports no
+app, and what they see is the researcher's own data on the researcher's own machine, outside every gate.
 """
 
 import os

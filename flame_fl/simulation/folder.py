@@ -1,9 +1,11 @@
 """The folder of a run: what it is, so that an unfinished one can be resumed and a finished one is never overwritten."""
 
+import contextlib
 import fcntl
 import json
 import os
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -11,7 +13,9 @@ from flame_fl.contract.errors import InputError, VerificationError
 from flame_fl.contract.terms import Scalar
 
 _PLAN = "run.json"
+_LOCK = ".lock"
 FINISHED = "result.json"
+_IN_WORDS = {"analysis_digest": "the app or its terms", "overrides": "--run-config", "noise_seed": "the noise's seed"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,10 @@ class Plan:
     sandbox: str
     policy: str
     nodes: tuple[str, ...]
-    overrides: dict[str, Scalar]
+    deny: tuple[str, ...] = ()
+    overrides: dict[str, Scalar] = field(default_factory=dict)
+    state: str | None = None
+    noise_seed: int | None = None
 
 
 def default_folder(app: str, digest: str, seed: int) -> Path:
@@ -42,15 +49,22 @@ def choose_folder(wanted: Path) -> Path:
 
 
 class RunFolder:
-    """An open run folder, locked against a second process."""
+    """An open run folder, locked against a second process.
+
+    Until `keep` is called, closing it takes away what was written into it: a run that never began leaves nothing.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._made, self._kept = not path.exists(), False
         try:
             path.mkdir(parents=True, exist_ok=True)
-            self._lock: IO[str] = (path / ".lock").open("w")
+            held = {entry.name for entry in path.iterdir()} - {_LOCK}
+            if held and _PLAN not in held:
+                raise InputError(f"The folder {path} is not empty and holds no run.", mend="Choose another --out.")
+            self._lock: IO[str] = (path / _LOCK).open("w")
         except OSError as err:
             raise InputError(
-                f"The run folder {path} cannot be written ({err.strerror}).", mend="Choose --out."
+                f"The run folder {path} cannot be written ({err.strerror}).", mend="Choose another --out."
             ) from err
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,8 +86,9 @@ class RunFolder:
             return None
         try:
             raw = json.loads(file.read_text())
-            return Plan(**{**raw, "nodes": tuple(raw["nodes"])})
+            return Plan(**{**raw, "nodes": tuple(raw["nodes"]), "deny": tuple(raw["deny"])})
         except (ValueError, TypeError, KeyError) as err:
+            self.keep()
             raise VerificationError(f"{file} is no plan of a run.", mend="Choose another --out.") from err
 
     def begin(self, plan: Plan) -> bool:
@@ -81,6 +96,7 @@ class RunFolder:
 
         Raises:
             InputError: A different run was begun here and has not finished.
+            VerificationError: What was begun here cannot be read.
         """
         before = self.plan()
         if before is None:
@@ -88,14 +104,29 @@ class RunFolder:
             temporary.write_text(json.dumps(asdict(plan), indent=1, sort_keys=True))
             os.replace(temporary, self.path / _PLAN)  # noqa: PTH105
             return False
+        self.keep()
         if before != plan:
-            changed = [k for k, v in asdict(plan).items() if asdict(before)[k] != v]
+            old, new = asdict(before), asdict(plan)
+            changed = [_IN_WORDS.get(k, f"--{k}") for k in new if k != "run_id" and old[k] != new[k]]
             raise InputError(
-                f"An unfinished run in {self.path} differs in {', '.join(changed)}.",
+                f"The unfinished run in {self.path} differs in {', '.join(changed) or 'where its folder lay'}.",
                 mend="Repeat it with the same settings to resume it, or choose another --out.",
             )
         return True
 
+    def keep(self) -> None:
+        """The run has begun, or begins now: the folder stays whatever happens."""
+        self._kept = True
+
     def close(self) -> None:
-        """Release the lock."""
+        """Release the lock; take away a folder in which nothing began."""
+        if not self._kept:
+            for entry in list(self.path.iterdir()):
+                if entry.is_dir():
+                    shutil.rmtree(entry, ignore_errors=True)
+                else:
+                    entry.unlink(missing_ok=True)
+            if self._made:
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()
         self._lock.close()

@@ -6,6 +6,7 @@ handles one message at a time, in the order sent, as a SuperNode does. Replies c
 so aggregation does not depend on who was quicker.
 """
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -73,8 +74,14 @@ class LocalGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Hand messages to their nodes; returns their ids."""
+        batch = list(messages)
+        if batch:
+            self._on_batch(batch[0].metadata.message_type, 0, len(batch), None)
+        return self._push(batch)
+
+    def _push(self, batch: list[Message]) -> list[str]:
         ids = []
-        for message in messages:
+        for message in batch:
             node_id = message.metadata.dst_node_id
             ordinal = next(self._ordinals.get(node_id, itertools.count(1)))
             message_id = f"{node_id}-{ordinal}"
@@ -91,19 +98,37 @@ class LocalGrid(Grid):
             return future
         metadata = message.metadata
         task = Task(self._task_run, leg_id, metadata.message_type, metadata.group_id, to_content(message.content))
-        before = self._last.get(node_id)
-        self._last[node_id] = self._pool.submit(_answer, gate, task, message, before)
-        return self._last[node_id]
+        before, answer = self._last.get(node_id), Future[Message]()
+        self._last[node_id] = answer
+
+        def begin(_: "Future[Message] | None" = None) -> None:
+            # not before the node's last answer: a thread that waited for it would be a core lost to the other nodes
+            with contextlib.suppress(RuntimeError):  # the pool is closed: the run is over, nobody waits
+                self._pool.submit(_answer, gate, task, message, answer)
+
+        if before is None:
+            begin()
+        else:
+            before.add_done_callback(begin)
+        return answer
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies that are there, each given once."""
+        asked = list(message_ids)
+        replies = self._pull(asked)
+        if replies:
+            kind = replies[0].metadata.message_type
+            self._on_batch(kind, len(replies), len(asked), mean_metrics(replies))
+        return replies
+
+    def _pull(self, message_ids: list[str]) -> list[Message]:
         done = [i for i in message_ids if i in self._pending and self._pending[i].done()]
         return [self._pending.pop(i).result() for i in done]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push and wait. Replies come in the order of the messages; late ones are left out, as with Flower's grid."""
         batch = list(messages)
-        ids = list(self.push_messages(batch))
+        ids = self._push(batch)
         kind = batch[0].metadata.message_type if batch else ""
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = {self._pending[i] for i in ids}
@@ -116,7 +141,7 @@ class LocalGrid(Grid):
             done, waiting = wait(waiting, timeout=left, return_when="FIRST_COMPLETED")
             if done:
                 self._on_batch(kind, len(ids) - len(waiting), len(ids), None)
-        replies = list(self.pull_messages(ids))
+        replies = self._pull(ids)
         self._on_batch(kind, len(replies), len(ids), mean_metrics(replies))
         return replies
 
@@ -125,13 +150,15 @@ class LocalGrid(Grid):
         self._pool.shutdown(wait=True, cancel_futures=cancel)
 
 
-def _answer(gate: Gate, task: Task, message: Message, before: "Future[Message] | None") -> Message:
-    if before is not None:
-        wait([before])  # submitted earlier, so it runs or has run: this cannot deadlock
-    answer = gate.handle(task)
-    if isinstance(answer, Refusal):
-        return Message(Error(int(answer.code), answer.reason), reply_to=message)
-    return Message(to_records(answer.content), reply_to=message)
+def _answer(gate: Gate, task: Task, message: Message, into: "Future[Message]") -> None:
+    try:
+        answer = gate.handle(task)
+        if isinstance(answer, Refusal):
+            into.set_result(Message(Error(int(answer.code), answer.reason), reply_to=message))
+        else:
+            into.set_result(Message(to_records(answer.content), reply_to=message))
+    except BaseException as err:  # whoever pulls the reply gets it
+        into.set_exception(err)
 
 
 def mean_metrics(replies: Iterable[Message]) -> dict[str, float]:

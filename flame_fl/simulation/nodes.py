@@ -1,7 +1,8 @@
 """Virtual nodes: a gate each, wired to a sandbox, a folder of data and a state file of their own."""
 
 import os
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,11 @@ def plan_nodes(data: Path | None, count: int | None) -> tuple[NodePlan, ...]:
 
 
 def open_data(node: NodePlan, manifest: Manifest) -> dict[str, DataView]:
-    """The node's data stores: the subfolders of its data folder."""
+    """The node's data stores: the subfolders of its data folder.
+
+    Raises:
+        InputError: A store that the terms name cannot be read.
+    """
     if node.data is None:
         return {}
     wanted = manifest.terms.data if manifest.terms else {}
@@ -77,7 +82,7 @@ def make_sandbox(kind: SandboxKind, app_dir: Path) -> Sandbox:
 
 def open_gates(
     plans: tuple[NodePlan, ...],
-    manifest: Manifest,
+    data: Mapping[str, Mapping[str, DataView]],
     policy: Policy,
     sandbox: Sandbox,
     noise: NoiseSource,
@@ -88,17 +93,22 @@ def open_gates(
     on_event: Callable[[Event], None],
     closing: ExitStack,
 ) -> dict[int, Gate]:
-    """A gate per node, by Flower node id. State files are closed by `closing`."""
+    """A gate per node, by Flower node id, with its data stores by node name. State files are closed by `closing`.
+
+    Raises:
+        InputError: The state cannot be written.
+        VerificationError: It is of another version, or no state.
+    """
     gates = {}
     for index, plan in enumerate(plans):
-        store = Store(state / plan.name / "state.db", durable=False)
+        store = _open_store(state / plan.name / "state.db")
         closing.callback(store.close)
         gates[_FIRST_NODE_ID + index] = Gate(
             node=plan.name,
             node_id=_FIRST_NODE_ID + index,
             store=store,
             sandbox=sandbox,
-            data=open_data(plan, manifest),
+            data=data[plan.name],
             limits=policy.limits,
             noise=noise,
             log_dir=logs,
@@ -107,6 +117,16 @@ def open_gates(
             on_event=on_event,
         )
     return gates
+
+
+def _open_store(path: Path) -> Store:
+    try:
+        return Store(path, durable=False)
+    except (OSError, sqlite3.OperationalError) as err:
+        why = getattr(err, "strerror", None) or str(err)
+        raise InputError(
+            f"The state {path} cannot be opened ({why}).", mend="Choose another --state or --out."
+        ) from err
 
 
 def worker_count(nodes: int) -> int:

@@ -10,96 +10,41 @@ import hashlib
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
 
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.fab import Fab, read_fab
 from flame_fl.contract.manifest import Manifest, manifest_of
-from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.task import Run
 from flame_fl.contract.terms import Scalar
 from flame_fl.flower.identity import flower_run
-from flame_fl.gate.workflow import Event, Gate
+from flame_fl.gate.workflow import Gate
 from flame_fl.privacy.discrete_gaussian import ExactNoise
 from flame_fl.report.facts import NodeFacts, RunFacts
 from flame_fl.report.write import write_report
 from flame_fl.sandbox.subprocess import unpack
 from flame_fl.simulation import facts
-from flame_fl.simulation.derive import PrivacyWish, derive
+from flame_fl.simulation.derive import derive
 from flame_fl.simulation.folder import Plan, RunFolder, choose_folder, default_folder
 from flame_fl.simulation.grid import LocalGrid
-from flame_fl.simulation.nodes import NodePlan, SandboxKind, make_sandbox, open_gates, plan_nodes, worker_count
+from flame_fl.simulation.nodes import NodePlan, make_sandbox, open_data, open_gates, plan_nodes, worker_count
 from flame_fl.simulation.policy import Approve, Policy, apply, load_policy
+from flame_fl.simulation.refused import EveryDizRefusedError, RefusedWithoutTermsError, with_last_words
 from flame_fl.simulation.server import flower_log_to, forget_app, run_server_app
+from flame_fl.simulation.settings import Outcome, Settings, Standing, Status, Watcher
 from flame_fl.simulation.tally import Tally
 
-Status = Literal["finished", "failed", "interrupted"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What was asked for. `noise_seed` is for tests only; every report of such a run says so."""
-
-    app: Path
-    data: Path | None = None
-    nodes: int | None = None
-    sandbox: SandboxKind = "subprocess"
-    policy: str | None = None
-    deny: tuple[str, ...] = ()
-    overrides: Mapping[str, Scalar] = field(default_factory=dict)
-    wish: PrivacyWish = PrivacyWish()
-    out: Path | None = None
-    state: Path | None = None
-    seed: int = 1
-    noise_seed: int | None = None
-    command: str = ""
-    debug: bool = False
-    report: bool = True
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What one virtual DIZ said before the run. `code` is 0 if it approved."""
-
-    node: str
-    status: str
-    code: int
-    by: str
-    patients: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A run's end. `details` are what the gates keep to themselves; a simulation may show them to its own user."""
-
-    status: Status
-    folder: Path
-    facts: RunFacts
-    error: FlameError | None
-    details: tuple[Event, ...] = ()
-
-
-class Watcher(Protocol):
-    """Told of what happens, for a person to see."""
-
-    def begins(self, manifest: Manifest, folder: Path, *, resumed: bool, left_out: tuple[str, ...]) -> None:
-        """The run has a folder."""
-
-    def standings(self, standings: list[Standing]) -> None:
-        """Who approved, who refused."""
-
-    def progress(self, tally: Tally, done: int, total: int) -> None:
-        """A batch was sent or went on."""
+__all__ = ["Outcome", "Settings", "Standing", "Watcher", "simulate"]
 
 
 def simulate(settings: Settings, watcher: Watcher) -> Outcome:
     """Run an app against virtual nodes.
 
     Raises:
-        InputError: Something that was given is bad; nothing was run.
+        InputError: Something that was given is bad; nothing was run, and nothing is left of it.
+        VerificationError: The state or the folder cannot be trusted; nothing was run.
         RefusedError: No node approves; nothing was run, and every node's audit log says so.
     """
     started = datetime.now(UTC)
@@ -112,20 +57,20 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
     _check_names(policy, plans)
     _check_terms(manifest, policy)
     _check_overrides(manifest, settings.overrides)
+    data = {plan.name: open_data(plan, manifest) for plan in plans}
     wanted = settings.out or default_folder(fab.app_id, manifest.digest, settings.seed)
     with ExitStack() as closing:
         folder = RunFolder(choose_folder(wanted))
         closing.callback(folder.close)
         run_id = _run_id(manifest, settings, folder.path)
         resumed = folder.begin(_plan(run_id, manifest, settings, plans))
-        watcher.begins(manifest, folder.path, resumed=resumed, left_out=derived.left_out)
         app_dir = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="flame-app-"))) / "app"
         unpack(fab, app_dir)
         closing.callback(forget_app, app_dir)
         tally = Tally()
         gates = open_gates(
             plans,
-            manifest,
+            data,
             policy,
             make_sandbox(settings.sandbox, app_dir),
             ExactNoise(settings.noise_seed),
@@ -135,6 +80,8 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
             on_event=tally.event,
             closing=closing,
         )
+        folder.keep()
+        watcher.begins(manifest, folder.path, resumed=resumed, left_out=derived.left_out)
         (folder.path / "logs").mkdir(exist_ok=True)
         for gate in gates.values():
             apply(policy, gate, manifest)
@@ -143,8 +90,9 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
         watcher.standings(standings)
         simulation = _Simulation(settings, fab, manifest, policy, run, gates, tally, watcher, folder.path, app_dir)
         if all(s.code for s in standings):
-            simulation.report("failed", started, "every DIZ refused")
-            raise RefusedError(RefusalCode(min(s.code for s in standings)))
+            refused = EveryDizRefusedError(standings, tally.details, folder.path)
+            simulation.report("failed", started, refused.message)
+            raise refused
         return simulation.go(started)
 
 
@@ -190,6 +138,8 @@ class _Simulation:
                 )
         except FlameError as err:
             status, error = "failed", err
+            if self.tally.last_refused_by_all():
+                err.mend = "Every DIZ refused its last exchange; " + (err.mend or "see the gates' details.")
         except KeyboardInterrupt:
             status, error = "interrupted", FlameError("Interrupted.", mend="The same command resumes the run.")
         finally:
@@ -202,7 +152,7 @@ class _Simulation:
         for gate in self.gates.values():
             gate.end_run(self.run.run_id)
         found = self.report(status, started, str(error or ""))
-        return Outcome(status, self.folder, found, error, tuple(self.tally.details))
+        return Outcome(status, self.folder, found, error, with_last_words(self.tally.details, self.folder / "logs"))
 
     def report(self, status: Status, started: datetime, reason: str) -> RunFacts:
         """Write report.html and result.json; result.json marks the folder as finished."""
@@ -265,19 +215,6 @@ def _check_overrides(manifest: Manifest, overrides: Mapping[str, Scalar]) -> Non
         raise InputError(f"The app has no run-config key {unknown[0]!r}.", mend=f"Its keys: {known}.")
 
 
-class RefusedWithoutTermsError(RefusedError):
-    """An app that states no terms: nothing is approved, and nothing was run."""
-
-    def __init__(self, app: str) -> None:
-        super().__init__(RefusalCode.NOT_APPROVED, "no terms")
-        self.message = f"{app} states no [tool.flame], so no virtual DIZ approves it: what is not stated is refused."
-        self.mend = (
-            "Add terms to its pyproject.toml (`flame app check` says which). Or run it with --policy open-simulation: "
-            "then everything it sends leaves unchecked, without limits and without a privacy claim. That is only for "
-            "data that are yours, on this machine; no DIZ has such a policy."
-        )
-
-
 def _run_id(manifest: Manifest, settings: Settings, folder: Path) -> int:
     """Fixed by analysis, seed and folder, so that a resumed run has the id it began with."""
     said = f"{manifest.digest}/{settings.seed}/{folder}"
@@ -292,5 +229,8 @@ def _plan(run_id: int, manifest: Manifest, settings: Settings, plans: tuple[Node
         sandbox=settings.sandbox,
         policy=settings.policy or Approve.FIRST_SEEN.value,
         nodes=tuple(p.name for p in plans),
+        deny=tuple(sorted(settings.deny)),
         overrides=dict(settings.overrides),
+        state=None if settings.state is None else str(settings.state.resolve()),
+        noise_seed=settings.noise_seed,
     )

@@ -1,4 +1,4 @@
-"""Runs a ServerApp in this process, against the local grid. It is the researcher's own code on the researcher's machine."""
+"""Runs a ServerApp in this process, against the local grid: the researcher's own code on the researcher's machine."""
 
 import contextlib
 import logging

@@ -52,10 +52,15 @@ class Tally:
         with self._lock:
             if kind == STATUS_MESSAGE or total == 0:
                 return
-            if done == 0:
+            if done == 0 or not self.batches:
                 self.batches.append(Batch(len(self.batches) + 1, kind, datetime.now(UTC), time.monotonic()))
             self.batches[-1].metrics |= metrics or {}
             self.batches[-1].seconds = time.monotonic() - self.batches[-1].begun
+
+    def last_refused_by_all(self) -> bool:
+        """Whether the last batch was answered with refusals only."""
+        with self._lock:
+            return bool(self.batches) and self.batches[-1].refused > 0 and self.batches[-1].replied == 0
 
     def event(self, event: Event) -> None:
         """A gate did something."""

@@ -114,9 +114,9 @@ def tables(
         found.append(
             {
                 "title": f"What the gate's noise costs, unit site (models from the gate, errors {OUTSIDE})",
-                "caption": "The same network from public inputs, in analyses of their own. With noise the gate clips and "
-                "noises each DIZ's update, which hides a whole DIZ, and five DIZ are too few for that: an error beyond "
-                f"the guess of the mean training age ({guess:.1f} years) means that nothing was learnt.",
+                "caption": "The same network from public inputs, in analyses of their own. With noise the gate clips "
+                "and noises each DIZ's update, which hides a whole DIZ, and five DIZ are too few for that: an error "
+                f"beyond the guess of the mean training age ({guess:.1f} years) means that nothing was learnt.",
                 "columns": ["model", "inputs", "ground", "ε per DIZ", "noise ÷ clip_norm", "MAE", "median AE"],
                 "rows": [
                     [

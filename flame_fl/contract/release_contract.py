@@ -1,0 +1,118 @@
+"""The release contract: what may be asked with each message type, and exactly what may leave in answer."""
+
+import math
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, StringConstraints, model_validator
+
+from flame_fl.contract.content import DTYPES
+from flame_fl.contract.words import Frozen, ItemName, Moderate
+
+Exactly = Annotated[int, Field(ge=0, le=1 << 31)]
+AtMost = Annotated[str, StringConstraints(pattern=r"^<=[1-9][0-9]{0,9}$")]
+
+
+class ArrayRule(Frozen):
+    """One array that may leave; it must be there."""
+
+    record: ItemName
+    """Name of the ArrayRecord."""
+    name: ItemName
+    """Name of the array in it."""
+    dtype: str
+    """bool, float16 to float64, int8 to int64 or uint8 to uint64."""
+    shape: Annotated[tuple[Exactly | AtMost, ...], Field(max_length=32)]
+    """One entry per dimension: an integer is exact, "<=N" a bound."""
+
+    @model_validator(mode="after")
+    def _known_dtype(self) -> Self:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype {self.dtype!r} is unknown; use one of {', '.join(sorted(DTYPES))}")
+        return self
+
+    def allows(self, shape: tuple[int, ...]) -> bool:
+        """Whether an array of this shape may leave."""
+        return len(shape) == len(self.shape) and all(
+            have == want if isinstance(want, int) else have <= int(want[2:])
+            for have, want in zip(shape, self.shape, strict=True)
+        )
+
+    @property
+    def exact_shape(self) -> tuple[int, ...] | None:
+        """The shape if every dimension is exact, else None."""
+        dims = tuple(d for d in self.shape if isinstance(d, int))
+        return dims if len(dims) == len(self.shape) else None
+
+    @property
+    def least_bytes(self) -> int:
+        """Bytes of the smallest array the rule allows."""
+        return math.prod(d if isinstance(d, int) else 0 for d in self.shape) * np.dtype(self.dtype).itemsize
+
+
+class MetricRule(Frozen):
+    """One metric that may leave; it may be missing."""
+
+    record: ItemName
+    """Name of the MetricRecord."""
+    name: ItemName
+    """Name of the metric in it."""
+    kind: Literal["count", "mean", "sum", "score"]
+    """What the number is. A count is a whole number from 0; under an enforced claim it leaves as the constant 1."""
+    min: Moderate | None = None
+    """Smallest value that may leave."""
+    max: Moderate | None = None
+    """Largest value that may leave. An enforced claim needs both, for every kind but count."""
+    length: Annotated[int, Field(ge=1, le=10_000)] | None = None
+    """The metric is a list of at most so many numbers; without it, one number."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min is not None and self.max is not None and self.min >= self.max:
+            raise ValueError(f"metric {self.name!r}: min must be below max")
+        return self
+
+
+class MessageTerms(Frozen):
+    """What may be asked with one message type, how often, and what may leave in answer."""
+
+    per_run: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Messages of this type per node and run; repeats of the same message are not counted."""
+    update: Literal["delta", "value"] = "value"
+    """What clipping and noise apply to: the arrays themselves, or their difference to the arrays that were sent."""
+    max_bytes: Annotated[int, Field(ge=1, le=1 << 31)] = 256 * 1024 * 1024
+    """Bytes of all arrays of one reply."""
+    arrays: tuple[ArrayRule, ...] = ()
+    """The arrays that may leave."""
+    metrics: tuple[MetricRule, ...] = ()
+    """The metrics that may leave."""
+
+    @model_validator(mode="after")
+    def _listed_once(self) -> Self:
+        keys = [(r.record, r.name) for r in self.arrays] + [(r.record, r.name) for r in self.metrics]
+        if len(keys) != len(set(keys)):
+            raise ValueError("an array or metric is listed twice")
+        records = {r.record for r in self.arrays}, {r.record for r in self.metrics}
+        if records[0] & records[1] or "flame" in records[0] | records[1]:
+            raise ValueError('arrays and metrics need records of their own, and "flame" is the gate\'s')
+        if sum(rule.least_bytes for rule in self.arrays) > self.max_bytes:
+            raise ValueError("the listed arrays have more than max_bytes, so nothing could ever leave")
+        return self
+
+    def check_claim(self, *, noisy: bool) -> None:
+        """What clipping (and noise) need of the contract: decided before anything runs, so it cannot leak.
+
+        Raises:
+            ValueError: Naming what stands in the way.
+        """
+        if any(not rule.dtype.startswith("float") for rule in self.arrays):
+            raise ValueError("an update that is clipped may hold only float arrays")
+        if not noisy:
+            return
+        if any(rule.exact_shape is None for rule in self.arrays):
+            raise ValueError("under an enforced claim every array needs an exact shape")
+        if any(m.length is not None for m in self.metrics):
+            raise ValueError("under an enforced claim a metric is one number; send lists as arrays")
+        open_ = [m.name for m in self.metrics if m.kind != "count" and (m.min is None or m.max is None)]
+        if open_:
+            raise ValueError(f"under an enforced claim these metrics need min and max: {open_}")

@@ -1,0 +1,112 @@
+"""One SQLite file per node: connection, schema, transactions.
+
+Rules this module follows:
+
+1. A transaction is all or nothing, also after `kill -9`. `durable=True` (a real node) waits for the disk at each
+   commit; a simulation's nodes survive the death of the process but not a power cut.
+2. A commit that fails is rolled back and raised: nothing is ever half-open for the next caller to join.
+3. The schema carries a version. An unknown version stops; nothing is guessed.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from flame_fl.contract.errors import VerificationError
+
+SCHEMA_VERSION = 1
+_MIGRATIONS = {
+    1: """
+    CREATE TABLE approvals(digest TEXT PRIMARY KEY, app TEXT NOT NULL, status TEXT NOT NULL, manifest TEXT NOT NULL,
+        binding TEXT, steward_terms TEXT, unsafe_open INTEGER NOT NULL, by TEXT NOT NULL, at TEXT NOT NULL,
+        comment TEXT NOT NULL);
+    CREATE TABLE runs(run_id TEXT PRIMARY KEY, digest TEXT NOT NULL, fab_sha256 TEXT NOT NULL, config TEXT NOT NULL,
+        opened TEXT NOT NULL);
+    CREATE TABLE legs(run_id TEXT NOT NULL, leg_id TEXT NOT NULL, message_type TEXT NOT NULL,
+        message_sha256 TEXT NOT NULL, state TEXT NOT NULL, attempts INTEGER NOT NULL, reply BLOB,
+        reply_file_sha256 TEXT, code INTEGER, PRIMARY KEY(run_id, leg_id));
+    CREATE TABLE ledger(seq INTEGER PRIMARY KEY, at TEXT NOT NULL, store TEXT NOT NULL, project TEXT NOT NULL,
+        digest TEXT NOT NULL, run_id TEXT NOT NULL, leg_id TEXT NOT NULL, attempt INTEGER NOT NULL, event TEXT NOT NULL,
+        rho REAL, state TEXT NOT NULL);
+    CREATE INDEX ledger_by_store ON ledger(store);
+    CREATE TABLE audit(seq INTEGER PRIMARY KEY, entry TEXT NOT NULL, hash TEXT NOT NULL)
+    """
+}
+
+
+class Database:
+    """A connection that threads share; calls are serialised."""
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+        except (OSError, sqlite3.Error) as err:
+            raise VerificationError(
+                f"The state file {path} cannot be opened: {err}.", mend="Check the folder and its permissions."
+            ) from err
+        try:
+            self.execute("PRAGMA journal_mode=WAL")
+            self.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            with self.transaction():
+                self._migrate()
+        except sqlite3.DatabaseError as err:
+            self.close()
+            raise VerificationError(
+                f"The state file {path} cannot be used: {err}.",
+                mend="If another process holds it, end that one; otherwise restore the file from a backup.",
+            ) from err
+        except VerificationError:
+            self.close()
+            raise
+
+    def _migrate(self) -> None:
+        version = self.rows("PRAGMA user_version")[0][0]
+        if version > SCHEMA_VERSION:
+            raise VerificationError(
+                f"The state file {self.path} has schema {version}; this flame_fl knows up to {SCHEMA_VERSION}.",
+                mend="Use the newer flame_fl that wrote it.",
+            )
+        for step in range(version + 1, SCHEMA_VERSION + 1):
+            for statement in _MIGRATIONS[step].split(";"):
+                self.execute(statement)
+            self.execute(f"PRAGMA user_version={step}")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing. Nested use joins the outer one."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # after some failures SQLite has done it already
+            self._connection.execute("ROLLBACK")
+
+    def execute(self, sql: str, *args: Any) -> int:
+        """Run one statement; returns how many rows it changed."""
+        with self._lock:
+            return self._connection.execute(sql, args).rowcount
+
+    def rows(self, sql: str, *args: Any) -> list[Any]:
+        """All rows of a query."""
+        with self._lock:
+            return self._connection.execute(sql, args).fetchall()
