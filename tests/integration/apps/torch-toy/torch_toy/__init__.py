@@ -1,0 +1,1 @@
+"""A torch layer with dropout, for the tests."""

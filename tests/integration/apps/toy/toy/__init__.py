@@ -1,0 +1,1 @@
+"""A federated vector, for the tests."""

@@ -1,0 +1,261 @@
+"""A gate with a sandbox that plays the adversary: whatever `answer` returns or raises is what the app "did".
+
+`World` is one DIZ: a state file, data, a gate round them, and short words for approving and asking.
+"""
+
+import io
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tomli_w
+
+from flame_fl.contract.content import Content
+from flame_fl.contract.fab import read_fab
+from flame_fl.contract.frames import decode, encode
+from flame_fl.contract.manifest import Manifest, manifest_of, parse_terms
+from flame_fl.contract.ports import Envelope, NoiseSource, SandboxSpec
+from flame_fl.contract.refusal import Refusal, RefusalCode
+from flame_fl.contract.task import Reply, Run, Task
+from flame_fl.contract.terms import MessageTerms, Privacy, Terms
+from flame_fl.data.folder import DataView
+from flame_fl.gate.approval import ApprovalRecord, Status
+from flame_fl.gate.store import Store
+from flame_fl.gate.workflow import Event, Gate, NodeLimits
+from flame_fl.privacy.discrete_gaussian import ExactNoise
+
+TODAY = date(2026, 6, 1)
+ENFORCED = {
+    "unit": "site",
+    "ground": "enforced",
+    "mechanism": "discrete-gaussian",
+    "clip_norm": 1.0,
+    "noise_multiplier": 1.0,
+    "epsilon_max": 100.0,
+    "delta": 1e-5,
+}
+NO_CLAIM = {"unit": "none", "ground": "none", "mechanism": "none"}
+TRAIN = {
+    "per_run": 3,
+    "arrays": [
+        {"record": "arrays", "name": "w", "dtype": "float64", "shape": [4]},
+        {"record": "arrays", "name": "b", "dtype": "float32", "shape": [1]},
+    ],
+    "metrics": [
+        {"record": "metrics", "name": "num-examples", "kind": "count"},
+        {"record": "metrics", "name": "loss", "kind": "mean", "min": 0.0, "max": 10.0},
+    ],
+}
+
+
+def terms_table(*, privacy: Mapping[str, Any] = NO_CLAIM, **changes: Any) -> dict[str, Any]:
+    """A complete [tool.flame], with top-level tables replaced by `changes`."""
+    table = {
+        "schema": 1,
+        "project": {
+            "id": "a-project",
+            "title": "A title",
+            "purpose": "A purpose",
+            "legal_basis": "A basis",
+            "ethics_reference": "A vote",
+            "responsible_person": "A person",
+        },
+        "data": {"cohort": {"table": "samples.parquet", "patient_id": "patient_id", "min_patients": 10}},
+        "messages": {"train": TRAIN},
+        "run_config": {"rounds": {"min": 1, "max": 5}},
+        "privacy": dict(privacy),
+        "limits": {"runs": 2},
+        "validity": {"from": date(2026, 1, 1), "until": date(2026, 12, 31)},
+    }
+    return table | changes
+
+
+def make_terms(**changes: Any) -> Terms:
+    return parse_terms(terms_table(**changes))
+
+
+def message_terms(**changes: Any) -> MessageTerms:
+    return MessageTerms.model_validate({**TRAIN, **changes})
+
+
+def enforced(**changes: Any) -> Privacy:
+    return Privacy.model_validate({**ENFORCED, **changes})
+
+
+def zip_of(files: Iterable[tuple[str, bytes]], **how: Any) -> bytes:
+    """A zip with these entries, repeated names and all."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", how.pop("compression", zipfile.ZIP_DEFLATED)) as bundle:
+        for name, data in files:
+            bundle.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, bundle.compression)
+    return out.getvalue()
+
+
+def make_fab(
+    terms: Mapping[str, Any] | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
+    files: Mapping[str, bytes] | None = None,
+    name: str = "an-app",
+) -> bytes:
+    """A bundle's bytes. `terms` is [tool.flame]; an empty mapping leaves it out."""
+    stated = terms_table() if terms is None else dict(terms)
+    app = {
+        "publisher": "someone",
+        "components": {"clientapp": "app.client:app", "serverapp": "app.server:app"},
+        "config": {"rounds": 3, "rate": 0.5, "word": "a", "flag": True} if config is None else dict(config),
+    }
+    tool = {"flwr": {"app": app}} | ({"flame": stated} if stated else {})
+    pyproject = tomli_w.dumps({"project": {"name": name, "version": "1"}, "tool": tool}).encode()
+    content = {"pyproject.toml": pyproject, "app/__init__.py": b"", "app/client.py": b"app = 1\n", **(files or {})}
+    return zip_of(content.items())
+
+
+def manifest_from(raw_fab: bytes) -> Manifest:
+    return manifest_of(read_fab(raw_fab))
+
+
+def good_update() -> Content:
+    """What an honest app sends under `TRAIN`: the norm of its arrays is 0.5."""
+    arrays = {"w": np.array([0.3, 0.0, 0.0, 0.0]), "b": np.array([0.4], np.float32)}
+    return Content({"arrays": arrays}, {"metrics": {"num-examples": 50, "loss": 2.5}})
+
+
+def sent_message() -> Content:
+    return Content({"arrays": {"w": np.ones(4), "b": np.ones(1, np.float32)}})
+
+
+class NoNoise:
+    """Zeros: to see what noise would hide."""
+
+    seeded = True
+
+    def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> list[int]:
+        return [0] * count
+
+
+Answer = Callable[[Envelope], Content | bytes]
+
+
+@dataclass
+class FakeSession:
+    """A session whose app is `answer`. Bytes are what came through the pipe; an exception ends the session."""
+
+    answer: Answer
+    alive: bool = True
+    closed: bool = False
+
+    def handle(self, message: Envelope, deadline_seconds: float, max_reply_bytes: int) -> Content:
+        try:
+            said = self.answer(message)
+            raw = said if isinstance(said, bytes) else b"".join(encode(said))
+            return decode(raw)[0]
+        except Exception:
+            self.alive = False
+            raise
+
+    def close(self) -> None:
+        self.alive, self.closed = False, True
+
+
+@dataclass
+class FakeSandbox:
+    """Starts `FakeSession`s and remembers what it was told."""
+
+    answer: Answer = lambda message: good_update()
+    kind: str = "fake"
+    specs: list[SandboxSpec] = field(default_factory=list)
+    sessions: list[FakeSession] = field(default_factory=list)
+    messages: list[Envelope] = field(default_factory=list)
+
+    def start(self, spec: SandboxSpec) -> FakeSession:
+        self.specs.append(spec)
+        self.sessions.append(FakeSession(self._heard))
+        return self.sessions[-1]
+
+    def _heard(self, message: Envelope) -> Content | bytes:
+        self.messages.append(message)
+        return self.answer(message)
+
+
+@dataclass
+class World:
+    """One DIZ. `today` may be set to another day."""
+
+    folder: Path
+    noise: NoiseSource = field(default_factory=lambda: ExactNoise(seed_for_tests=1))
+    limits: NodeLimits = field(default_factory=lambda: NodeLimits(epsilon_cap=1000.0, delta=1e-5, min_patients=5))
+    sandbox: FakeSandbox = field(default_factory=FakeSandbox)
+    data: dict[str, DataView] | None = None
+    today: date = TODAY
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.folder / "state.db", durable=False)
+        self.events: list[Event] = []
+        if self.data is None:
+            self.data = {"cohort": DataView(self.folder / "cohort", "5" * 64, 100)}
+        self.gate = Gate(
+            node="DIZ-1",
+            node_id=1,
+            store=self.store,
+            sandbox=self.sandbox,
+            data=self.data,
+            limits=self.limits,
+            noise=self.noise,
+            log_dir=self.folder,
+            on_event=self.events.append,
+            today=lambda: self.today,
+        )
+
+    def decide(self, raw_fab: bytes, status: Status = Status.APPROVED, **changes: Any) -> Manifest:
+        """The steward's decision about a bundle."""
+        manifest = manifest_from(raw_fab)
+        steward_terms = changes.get("steward_terms")
+        terms = None if changes.get("unsafe_open") else (steward_terms or manifest.terms)
+        fields = {"binding_digest": self.gate.binding(terms, steward_terms).digest, "by": "steward"} | changes
+        now = datetime.now(UTC).isoformat()
+        self.store.put_approval(ApprovalRecord(manifest.digest, status, manifest, at=now, **fields))
+        return manifest
+
+    def ask(
+        self,
+        raw_fab: bytes,
+        content: Content | None = None,
+        *,
+        leg: str = "1",
+        kind: str = "train",
+        run_id: int = 7,
+        overrides: Mapping[str, Any] | None = None,
+        group: str = "1",
+    ) -> Reply | Refusal:
+        run = Run(run_id, raw_fab, overrides or {})
+        return self.gate.handle(Task(run, leg, kind, group, sent_message() if content is None else content))
+
+    def released(self, raw_fab: bytes, **how: Any) -> Content:
+        """The content that left; fails if something was refused."""
+        answer = self.ask(raw_fab, **how)
+        assert isinstance(answer, Reply), (answer, self.events[-1].detail)
+        return answer.content
+
+    def code(self, raw_fab: bytes, **how: Any) -> RefusalCode | None:
+        """The refusal's code; None if something left."""
+        answer = self.ask(raw_fab, **how)
+        return answer.code if isinstance(answer, Refusal) else None
+
+    @property
+    def detail(self) -> str:
+        """What the node's own log says of the last event."""
+        return self.events[-1].detail
+
+    def audit(self) -> list[tuple[str, Mapping[str, Any]]]:
+        return [(entry["kind"], entry["body"]) for entry, _ in self.store.audit_rows()]
+
+    def replaced(self, **changes: Any) -> "World":
+        """The same DIZ after a restart, with something changed."""
+        self.store.close()
+        fields = {"noise": self.noise, "limits": self.limits, "data": self.data, "today": self.today}
+        return World(self.folder, **(fields | changes))

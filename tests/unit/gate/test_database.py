@@ -1,0 +1,93 @@
+"""The state file: transactions that are whole or not there, and schemas that are known or refused."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from flame_fl.contract.errors import VerificationError
+from flame_fl.gate.database import SCHEMA_VERSION, Database
+from flame_fl.gate.store import Store
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "state.db", durable=False)
+
+
+def entry(database: Database, seq: int) -> None:
+    database.execute("INSERT INTO audit VALUES(?, 'e', 'h')", seq)
+
+
+def count(path: Path) -> int:
+    with sqlite3.connect(path) as other:
+        return int(other.execute("SELECT COUNT(*) FROM audit").fetchone()[0])
+
+
+def test_an_exception_leaves_nothing_of_its_transaction(database: Database) -> None:
+    def interrupted() -> None:
+        with database.transaction():
+            entry(database, 1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert count(database.path) == 0
+
+
+def test_a_nested_transaction_commits_with_the_outer_one_only(database: Database) -> None:
+    def outer() -> None:
+        with database.transaction():
+            with database.transaction():
+                entry(database, 1)
+            assert count(database.path) == 0
+            raise ValueError("outer")
+
+    with pytest.raises(ValueError, match="outer"):
+        outer()
+    assert count(database.path) == 0
+
+
+def test_a_commit_that_fails_is_rolled_back_and_the_next_transaction_commits(database: Database) -> None:
+    database.execute("PRAGMA foreign_keys=ON")
+    database.execute("CREATE TABLE parent(id INTEGER PRIMARY KEY)")
+    database.execute("CREATE TABLE child(p REFERENCES parent(id) DEFERRABLE INITIALLY DEFERRED)")
+    with pytest.raises(sqlite3.IntegrityError), database.transaction():
+        database.execute("INSERT INTO child VALUES(1)")  # found out at COMMIT
+    with database.transaction():
+        entry(database, 1)
+    assert count(database.path) == 1
+
+
+def test_a_newer_schema_stops(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "state.db") as other:
+        other.execute(f"PRAGMA user_version={SCHEMA_VERSION + 1}")
+    with pytest.raises(VerificationError, match="schema"):
+        Store(tmp_path / "state.db")
+
+
+def test_a_file_that_is_no_database_stops(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_text("this is no database, and long enough to tell" * 30)
+    with pytest.raises(VerificationError, match="cannot be used"):
+        Store(tmp_path / "state.db")
+
+
+def test_a_place_where_no_file_can_be_stops(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    with pytest.raises(VerificationError, match="cannot be opened"):
+        Store(tmp_path / "state.db")
+
+
+@pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])
+def test_a_durable_store_waits_for_the_disk(tmp_path: Path, durable: bool, level: int) -> None:
+    database = Database(tmp_path / "state.db", durable=durable)
+    assert database.rows("PRAGMA synchronous") == [(level,)]
+    assert database.rows("PRAGMA journal_mode") == [("wal",)]
+
+
+def test_opening_again_migrates_nothing(tmp_path: Path) -> None:
+    for seq in (1, 2):
+        database = Database(tmp_path / "state.db", durable=False)
+        entry(database, seq)
+        database.close()
+    assert count(tmp_path / "state.db") == 2

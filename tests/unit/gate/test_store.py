@@ -1,0 +1,160 @@
+"""What is stored comes back as it was, and what must happen once happens once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flame_fl.contract.errors import VerificationError
+from flame_fl.contract.refusal import RefusalCode, RefusedError
+from flame_fl.gate.approval import ApprovalRecord, Status
+from flame_fl.gate.store import Store
+from flame_fl.privacy.accounting import site_release
+from tests.support.gates import ENFORCED, make_fab, make_terms, manifest_from, terms_table
+
+MANIFEST = manifest_from(make_fab(terms_table(privacy=ENFORCED)))
+LARGE = bytes(100_000)
+
+
+@pytest.fixture(params=[True, False], ids=["durable", "quick"])
+def store(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Store]:
+    store = Store(tmp_path / "state.db", durable=request.param)
+    yield store
+    store.close()
+
+
+def reserve(store: Store, leg: str = "l") -> int:
+    return store.reserve_leg("r", leg, "train", "sha")
+
+
+class TestApprovals:
+    def test_a_record_comes_back_as_it_was(self, store: Store) -> None:
+        record = ApprovalRecord(
+            MANIFEST.digest, Status.APPROVED, MANIFEST, "b", make_terms(), unsafe_open=True, by="x", at="y", comment="z"
+        )
+        store.put_approval(record)
+        assert store.approval(MANIFEST.digest) == record
+
+    def test_the_stored_manifest_has_the_same_digest(self, store: Store) -> None:
+        store.put_approval(ApprovalRecord(MANIFEST.digest, Status.PENDING, MANIFEST))
+        (record,) = store.approvals()
+        assert record.manifest.digest == MANIFEST.digest
+
+    def test_every_decision_is_audited_and_dated(self, store: Store) -> None:
+        for status in (Status.PENDING, Status.APPROVED, Status.WITHDRAWN):
+            store.put_approval(ApprovalRecord(MANIFEST.digest, status, MANIFEST))
+        kinds = [entry["kind"] for entry, _ in store.audit_rows()]
+        assert kinds == ["approval-pending", "approval-approved", "approval-withdrawn"]
+        assert store.approvals()[0].at
+
+    def test_analyses_are_listed_by_app(self, store: Store) -> None:
+        other = manifest_from(make_fab(name="other-app"))
+        for manifest in (MANIFEST, other):
+            store.put_approval(ApprovalRecord(manifest.digest, Status.PENDING, manifest))
+        assert [r.manifest.app for r in store.approvals()] == ["someone/an-app", "someone/other-app"]
+        assert [r.manifest.app for r in store.approvals("someone/other-app")] == ["someone/other-app"]
+
+
+class TestRuns:
+    def test_a_run_is_counted_once(self, store: Store) -> None:
+        for _ in range(3):
+            store.open_run("r", "d", "f", {"a": 1}, max_runs=1)
+
+    def test_one_run_too_many_is_refused(self, store: Store) -> None:
+        store.open_run("r1", "d", "f", {}, max_runs=1)
+        with pytest.raises(RefusedError) as caught:
+            store.open_run("r2", "d", "f", {}, max_runs=1)
+        assert caught.value.code is RefusalCode.TERMS_VIOLATED
+
+    @pytest.mark.parametrize("change", [("e", "f", {"a": 1}), ("d", "g", {"a": 1}), ("d", "f", {"a": 2})])
+    def test_a_run_id_stands_for_one_thing(self, store: Store, change: tuple[str, str, dict[str, int]]) -> None:
+        store.open_run("r", "d", "f", {"a": 1}, max_runs=9)
+        with pytest.raises(RefusedError):
+            store.open_run("r", *change, max_runs=9)
+
+    def test_an_integer_and_a_float_are_two_run_configs(self, store: Store) -> None:
+        store.open_run("r", "d", "f", {"a": 1}, max_runs=9)
+        with pytest.raises(RefusedError):
+            store.open_run("r", "d", "f", {"a": 1.0}, max_runs=9)
+
+
+class TestLegs:
+    @pytest.mark.parametrize("reply", [b"small", LARGE], ids=["inline", "file"])
+    def test_a_reply_comes_back_byte_for_byte(self, store: Store, reply: bytes) -> None:
+        assert store.end_leg("r", "l", reserve(store), reply=reply)
+        leg = store.leg("r", "l")
+        assert leg is not None
+        assert (leg.reply, leg.state, leg.code) == (reply, "released", None)
+
+    def test_attempts_are_counted(self, store: Store) -> None:
+        assert [reserve(store) for _ in range(3)] == [1, 2, 3]
+        assert store.legs_of("r") == 1
+
+    def test_only_the_last_attempt_can_end_a_leg(self, store: Store) -> None:
+        first, second = reserve(store), reserve(store)
+        assert not store.end_leg("r", "l", first, reply=b"first")
+        assert store.end_leg("r", "l", second, reply=b"second")
+
+    def test_a_leg_ends_once(self, store: Store) -> None:
+        attempt = reserve(store)
+        assert store.end_leg("r", "l", attempt, reply=b"first")
+        assert not store.end_leg("r", "l", attempt, reply=b"second")
+        assert not store.end_leg("r", "l", attempt, code=RefusalCode.SANDBOX_FAILED)
+        leg = store.leg("r", "l")
+        assert leg is not None
+        assert leg.reply == b"first"
+
+    def test_a_refusal_comes_back_as_its_code(self, store: Store) -> None:
+        store.end_leg("r", "l", reserve(store), code=RefusalCode.SANDBOX_TIMEOUT)
+        leg = store.leg("r", "l")
+        assert leg is not None
+        assert (leg.reply, leg.state, leg.code) == (None, "refused", RefusalCode.SANDBOX_TIMEOUT)
+
+    @pytest.mark.parametrize("damage", [None, b"", b"x" + LARGE[1:]], ids=["missing", "cut", "changed"])
+    def test_a_reply_file_that_is_not_what_was_committed_is_never_sent(
+        self, store: Store, damage: bytes | None
+    ) -> None:
+        store.end_leg("r", "l", reserve(store), reply=LARGE)
+        (file,) = [p for p in (store.path.parent / "replies").rglob("*") if p.is_file()]
+        if damage is None:
+            file.unlink()
+        else:
+            file.write_bytes(damage)
+        with pytest.raises(VerificationError):
+            store.leg("r", "l")
+
+    def test_a_leg_id_that_looks_like_a_path_stays_in_its_folder(self, store: Store) -> None:
+        store.end_leg("r", "../../../etc/x", reserve(store, "../../../etc/x"), reply=LARGE)
+        (file,) = [p for p in store.path.parent.rglob("*") if p.is_file() and p.stat().st_size == len(LARGE)]
+        assert file.resolve().is_relative_to(store.path.parent / "replies")
+
+    def test_forgetting_a_run_drops_its_replies_and_keeps_its_legs(self, store: Store) -> None:
+        store.end_leg("r", "l", reserve(store), reply=LARGE)
+        store.forget_replies("r")
+        leg = store.leg("r", "l")
+        assert leg is not None
+        assert (leg.state, leg.reply) == ("released", None)
+        assert not [p for p in (store.path.parent / "replies").rglob("*") if p.is_file()]
+
+
+class TestLedger:
+    def debit(self, store: Store, name: str = "s", digest: str = "d", attempt: int = 1) -> None:
+        store.debit(name, project="p", digest=digest, run_id="r", leg_id="l", attempt=attempt, event=site_release(1.0))
+
+    def test_debits_add_up_by_store_and_by_analysis(self, store: Store) -> None:
+        self.debit(store)
+        self.debit(store, digest="e")
+        self.debit(store, "other")
+        assert (store.rho_spent("s"), store.rho_spent("s", "d"), store.rho_spent("none")) == (4.0, 2.0, 0.0)
+
+    def test_an_entry_holds_the_event_not_only_its_cost(self, store: Store) -> None:
+        self.debit(store)
+        (entry,) = store.ledger()
+        assert entry.event == {"event": "gaussian", "noise_multiplier": 0.5, "relation": "replace-one-site"}
+
+    def test_a_commit_names_the_attempt(self, store: Store) -> None:
+        self.debit(store, attempt=1)
+        self.debit(store, attempt=2)
+        store.commit_debit("r", "l", 2)
+        assert [entry.state for entry in store.ledger()] == ["reserved", "committed"]
+        assert store.rho_spent("s") == 4.0

@@ -1,0 +1,454 @@
+"""The six steps, driven through a gate whose sandbox does what each test says."""
+
+import threading
+from collections.abc import Callable
+from datetime import date
+
+import numpy as np
+import pytest
+
+from flame_fl.contract.content import Content
+from flame_fl.contract.errors import SandboxError, SandboxTimeoutError
+from flame_fl.contract.frames import decode
+from flame_fl.contract.ports import Envelope
+from flame_fl.contract.refusal import RefusalCode
+from flame_fl.contract.task import Reply, Run
+from flame_fl.contract.terms import MessageTerms
+from flame_fl.gate.approval import Status
+from flame_fl.gate.sessions import StoppedError
+from flame_fl.gate.workflow import STATUS_MESSAGE, NodeLimits
+from tests.support.gates import ENFORCED, TRAIN, FakeSandbox, World, good_update, make_fab, make_terms, terms_table
+
+Make = Callable[..., World]
+FAB = make_fab()
+NOISY = make_fab(terms_table(privacy=ENFORCED))
+
+
+def raises(error: Exception) -> Callable[[Envelope], Content]:
+    def answer(message: Envelope) -> Content:
+        raise error
+
+    return answer
+
+
+class TestReleased:
+    def test_an_approved_update_leaves_bit_for_bit_without_a_claim(self, world: World) -> None:
+        world.decide(FAB)
+        left = world.released(FAB)
+        for name, array in good_update().arrays["arrays"].items():
+            assert left.arrays["arrays"][name].tobytes() == array.tobytes()
+        assert left.metrics == good_update().metrics
+
+    def test_the_gate_adds_its_own_record_and_nothing_else(self, world: World) -> None:
+        world.decide(FAB)
+        left = world.released(FAB)
+        assert set(left.configs) == {"flame"}
+        assert left.configs["flame"]["node"] == "DIZ-1"
+        assert left.configs["flame"]["ground"] == "none"
+        assert left.configs["flame"]["noise_std"] == 0.0
+
+    def test_the_head_that_leaves_is_an_entry_of_the_chain(self, world: World) -> None:
+        world.decide(FAB)
+        head = world.released(FAB).configs["flame"]["audit_head"]
+        kinds = {stored: entry["kind"] for entry, stored in world.store.audit_rows()}
+        assert kinds[str(head)] == "released"
+
+    def test_the_encoded_reply_is_the_reply(self, world: World) -> None:
+        world.decide(FAB)
+        answer = world.ask(FAB)
+        assert isinstance(answer, Reply)
+        content, _ = decode(answer.encoded)
+        assert content.configs == answer.content.configs
+        assert content.metrics == answer.content.metrics
+
+    def test_the_sandbox_sees_only_the_stores_of_the_terms(self, make_world: Make) -> None:
+        world = make_world()
+        assert world.data is not None
+        world.data["other"] = world.data["cohort"]
+        world.decide(FAB)
+        world.released(FAB)
+        assert set(world.sandbox.specs[0].node_config) == {"data-cohort"}
+
+    def test_the_sandbox_sees_the_resolved_run_config(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, overrides={"rounds": 5})
+        assert world.sandbox.specs[0].run_config == {"rounds": 5, "rate": 0.5, "word": "a", "flag": True}
+
+    def test_one_session_serves_all_messages_of_a_run(self, world: World) -> None:
+        world.decide(FAB)
+        for leg in ("1", "2", "3"):
+            world.released(FAB, leg=leg)
+        assert len(world.sandbox.specs) == 1
+
+
+class TestApproval:
+    def test_nothing_configured_means_refused_and_filed(self, world: World) -> None:
+        assert world.code(FAB) is RefusalCode.PENDING_APPROVAL
+        assert [r.status for r in world.store.approvals()] == [Status.PENDING]
+        assert world.sandbox.specs == []
+
+    def test_filing_never_overwrites_a_decision(self, world: World) -> None:
+        world.decide(FAB, Status.REJECTED)
+        world.code(FAB)
+        assert [r.status for r in world.store.approvals()] == [Status.REJECTED]
+
+    def test_one_changed_byte_is_another_analysis(self, world: World) -> None:
+        world.decide(FAB)
+        assert world.code(make_fab(files={"app/client.py": b"app = 2\n"})) is RefusalCode.PENDING_APPROVAL
+
+    def test_withdrawal_ends_the_session_and_keeps_what_left_from_leaving_again(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB)
+        world.decide(FAB, Status.WITHDRAWN)
+        assert world.code(FAB) is RefusalCode.WITHDRAWN_OR_EXPIRED
+        assert world.sandbox.sessions[0].closed
+
+    def test_an_approval_ends_with_its_last_day(self, world: World) -> None:
+        world.decide(FAB)
+        world.today = date(2026, 12, 31)
+        world.released(FAB, leg="1")
+        world.today = date(2027, 1, 1)
+        assert world.code(FAB, leg="2") is RefusalCode.WITHDRAWN_OR_EXPIRED
+
+    def test_other_data_than_approved_are_refused(self, make_world: Make) -> None:
+        world = make_world()
+        world.decide(FAB)
+        assert world.data is not None
+        view = world.data["cohort"]
+        world = world.replaced(data={"cohort": type(view)(view.path, "6" * 64, view.patients)})
+        assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
+
+    def test_another_sandbox_than_approved_is_refused(self, world: World) -> None:
+        world.decide(FAB)
+        assert world.replaced(sandbox=FakeSandbox(kind="other")).code(FAB) is RefusalCode.TERMS_VIOLATED
+
+    def test_terms_of_the_stewards_own_hold_and_are_bound(self, world: World) -> None:
+        plain = make_fab({})
+        world.decide(plain, steward_terms=make_terms())
+        world.released(plain)
+        other = world.gate.binding(make_terms(), make_terms(limits={"runs": 1})).digest
+        assert other != world.gate.binding(make_terms(), make_terms()).digest
+
+    def test_approval_of_an_app_without_terms_allows_nothing(self, world: World) -> None:
+        plain = make_fab({})
+        world.decide(plain)
+        assert world.code(plain) is RefusalCode.NOT_APPROVED
+
+    def test_unsafe_open_lets_everything_out_and_says_so_in_the_log(self, world: World) -> None:
+        plain = make_fab({})
+        world.decide(plain, unsafe_open=True)
+        world.sandbox.answer = lambda message: Content(metrics={"anything": {"x": 1}})
+        assert world.released(plain, kind="query.anything").metrics == {"anything": {"x": 1}}
+        assert ("approval-approved", True) in [(kind, body.get("unsafe_open")) for kind, body in world.audit()]
+
+    def test_unsafe_open_holds_at_a_node_with_more_stores_than_the_app_states(self, make_world: Make) -> None:
+        world = make_world()
+        assert world.data is not None
+        world.data["other"] = world.data["cohort"]
+        world.decide(FAB, unsafe_open=True)
+        world.released(FAB)
+
+    def test_a_manifest_exchanged_in_the_state_file_is_noticed(self, world: World) -> None:
+        world.decide(FAB)
+        wide = make_fab(terms_table(limits={"runs": 1000}))
+        other = world.decide(wide)
+        world.store._db.execute(
+            "UPDATE approvals SET manifest=? WHERE digest!=?", other.model_dump_json(by_alias=True), other.digest
+        )
+        assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
+
+
+class TestTerms:
+    def test_a_message_type_that_is_not_listed_is_refused(self, world: World) -> None:
+        world.decide(FAB)
+        assert world.code(FAB, kind="evaluate") is RefusalCode.TERMS_VIOLATED
+
+    @pytest.mark.parametrize(
+        "overrides", [{"rounds": 6}, {"rounds": 0}, {"rounds": 3.0}, {"rounds": True}, {"rate": 0.5}, {"new": 1}]
+    )
+    def test_an_override_outside_its_rule_is_refused(self, world: World, overrides: dict[str, object]) -> None:
+        world.decide(FAB)
+        assert world.code(FAB, overrides=overrides) is RefusalCode.TERMS_VIOLATED
+
+    def test_messages_of_a_type_are_counted_per_run(self, world: World) -> None:
+        world.decide(FAB)
+        for leg in ("1", "2", "3"):
+            world.released(FAB, leg=leg)
+        assert world.code(FAB, leg="4") is RefusalCode.TERMS_VIOLATED
+        world.released(FAB, leg="1", run_id=8)
+
+    def test_refused_messages_are_counted_too(self, world: World) -> None:
+        world.decide(FAB)
+        world.sandbox.answer = lambda message: Content()
+        for leg in ("1", "2", "3"):
+            assert world.code(FAB, leg=leg) is RefusalCode.RELEASE_REJECTED
+        assert world.code(FAB, leg="4") is RefusalCode.TERMS_VIOLATED
+
+    def test_runs_are_counted_over_the_life_of_the_approval(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, run_id=1)
+        world.released(FAB, run_id=2)
+        assert world.code(FAB, run_id=3) is RefusalCode.TERMS_VIOLATED
+        world.released(FAB, run_id=2, leg="2")
+
+    def test_a_run_keeps_its_run_config(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, leg="1", overrides={"rounds": 4})
+        assert world.code(FAB, leg="2", overrides={"rounds": 5}) is RefusalCode.TERMS_VIOLATED
+
+    def test_too_few_patients_are_refused_before_a_sandbox_starts(self, make_world: Make) -> None:
+        world = make_world(limits=NodeLimits(10.0, 1e-5, min_patients=101))
+        world.decide(FAB)
+        assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
+        assert world.sandbox.specs == []
+
+    def test_a_store_the_node_lacks_is_refused(self, make_world: Make) -> None:
+        world = make_world(data={})
+        world.decide(FAB)
+        assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
+
+
+class TestLegs:
+    def test_the_same_leg_again_gets_the_same_bytes_without_running(self, world: World) -> None:
+        world.decide(NOISY)
+        first, again = world.ask(NOISY), world.ask(NOISY)
+        assert isinstance(first, Reply)
+        assert isinstance(again, Reply)
+        assert first.encoded == again.encoded
+        assert len(world.sandbox.messages) == 1
+
+    def test_the_same_bytes_leave_after_a_restart(self, world: World) -> None:
+        world.decide(NOISY)
+        first, again = world.ask(NOISY), world.replaced().ask(NOISY)
+        assert isinstance(first, Reply)
+        assert isinstance(again, Reply)
+        assert first.encoded == again.encoded
+
+    def test_a_large_reply_is_resent_from_its_file(self, world: World) -> None:
+        rule = {"record": "arrays", "name": "w", "dtype": "float64", "shape": [20_000]}
+        fab = make_fab(terms_table(messages={"train": {"per_run": 2, "arrays": [rule]}}))
+        world.decide(fab)
+        world.sandbox.answer = lambda message: Content({"arrays": {"w": np.arange(20_000.0)}})
+        first, again = world.ask(fab), world.ask(fab)
+        assert isinstance(first, Reply)
+        assert isinstance(again, Reply)
+        assert first.encoded == again.encoded
+        assert len(list((world.folder / "replies").rglob("*"))) == 2
+
+    @pytest.mark.parametrize("change", [{"group": "2"}, {"content": Content()}, {"kind": "evaluate"}])
+    def test_another_message_under_the_same_leg_is_refused(self, world: World, change: dict[str, object]) -> None:
+        fab = make_fab(terms_table(messages={"train": TRAIN, "evaluate": TRAIN}))
+        world.decide(fab)
+        world.released(fab)
+        assert world.code(fab, **change) is RefusalCode.TERMS_VIOLATED
+
+    def test_another_analysis_under_the_same_run_and_leg_is_refused(self, world: World) -> None:
+        other = make_fab(files={"app/client.py": b"app = 2\n"})
+        world.decide(FAB)
+        world.decide(other)
+        world.released(FAB)
+        assert world.code(other) is RefusalCode.TERMS_VIOLATED
+
+    def test_a_leg_refused_after_data_stays_refused(self, world: World) -> None:
+        world.decide(FAB)
+        world.sandbox.answer = lambda message: Content()
+        world.code(FAB)
+        world.sandbox.answer = lambda message: good_update()
+        assert world.code(FAB) is RefusalCode.RELEASE_REJECTED
+
+    def test_a_leg_refused_before_data_may_be_asked_again(self, world: World) -> None:
+        world.code(FAB)
+        world.decide(FAB)
+        world.released(FAB)
+
+    def test_the_replies_of_an_ended_run_are_gone(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB)
+        world.gate.end_run(7)
+        assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
+        assert world.sandbox.sessions[0].closed
+
+    def test_threads_that_send_one_leg_get_one_release(self, world: World) -> None:
+        world.decide(NOISY)
+        answers: list[object] = []
+        threads = [threading.Thread(target=lambda: answers.append(world.ask(NOISY))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({answer.encoded for answer in answers if isinstance(answer, Reply)}) == 1
+        assert len(answers) == 8
+        assert len(world.store.ledger()) == 1
+
+    def test_of_two_processes_at_one_leg_only_the_later_attempt_leaves(self, make_world: Make) -> None:
+        world = make_world()
+        world.decide(FAB)
+        reply: list[object] = []
+
+        def while_running(message: Envelope) -> Content:
+            other = World(world.folder)
+            reply.append(other.ask(FAB))
+            other.store.close()
+            return good_update()
+
+        world.sandbox.answer = while_running
+        assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
+        assert isinstance(reply[0], Reply)
+        resent = world.ask(FAB)
+        assert isinstance(resent, Reply)
+        assert resent.encoded == reply[0].encoded
+
+    def test_a_stopped_leg_is_not_answered_and_can_be_asked_again(self, world: World) -> None:
+        world.decide(FAB)
+
+        def stop(message: Envelope) -> Content:
+            world.gate.stop()
+            raise SandboxError("its pipe was closed")
+
+        world.sandbox.answer = stop
+        with pytest.raises(StoppedError):
+            world.ask(FAB)
+        again = world.replaced()
+        assert again.code(FAB) is None
+        assert [entry.attempt for entry in again.store.ledger()] == [1, 2]
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [
+            (SandboxError("it died"), RefusalCode.SANDBOX_FAILED),
+            (SandboxTimeoutError("too slow"), RefusalCode.SANDBOX_TIMEOUT),
+        ],
+    )
+    def test_without_a_claim_a_failure_is_a_refusal_with_a_fixed_text(
+        self, world: World, error: Exception, code: RefusalCode
+    ) -> None:
+        world.decide(FAB)
+        world.sandbox.answer = raises(error)
+        answer = world.ask(FAB)
+        assert not isinstance(answer, Reply)
+        assert answer.code is code
+        assert answer.reason == code.reason
+        assert world.detail == str(error)
+
+    def test_a_session_that_died_is_replaced_and_the_fact_recorded(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        world.sandbox.answer = raises(SandboxError("it died"))
+        world.code(FAB, leg="2")
+        world.sandbox.answer = lambda message: good_update()
+        world.released(FAB, leg="3")
+        assert len(world.sandbox.specs) == 2
+        assert "session-restarted" in [kind for kind, _ in world.audit()]
+
+    def test_a_session_that_died_between_messages_is_closed_before_the_next_starts(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        world.sandbox.sessions[0].alive = False
+        world.released(FAB, leg="2")
+        assert world.sandbox.sessions[0].closed
+
+    def test_an_app_that_needs_its_state_fails_once_its_session_is_lost(self, world: World) -> None:
+        fab = make_fab(terms_table(limits={"runs": 2, "requires_state": True}))
+        world.decide(fab)
+        world.released(fab, leg="1")
+        world.sandbox.sessions[0].alive = False
+        assert world.code(fab, leg="2") is RefusalCode.SANDBOX_FAILED
+
+    def test_no_more_sessions_are_open_than_the_node_allows(self, make_world: Make) -> None:
+        fab = make_fab(terms_table(limits={"runs": 10}))
+        world = make_world(limits=NodeLimits(10.0, 1e-5, 5, max_sessions=2))
+        world.decide(fab)
+        for run_id in range(4):
+            world.released(fab, run_id=run_id)
+        assert [session.closed for session in world.sandbox.sessions] == [True, True, False, False]
+
+    def test_a_reply_whose_header_fills_the_frame_is_refused_not_a_crash(self, world: World) -> None:
+        plain = make_fab({})
+        world.decide(plain, unsafe_open=True)
+        fill = "x" * ((1 << 20) - 120)
+        world.sandbox.answer = lambda message: Content(configs={"words": {"fill": fill}})
+        assert world.code(plain) is RefusalCode.RELEASE_REJECTED
+
+
+class TestBudget:
+    def test_an_enforced_release_is_debited_before_the_sandbox_starts(self, world: World) -> None:
+        world.decide(NOISY)
+        seen: list[str] = []
+
+        def answer(message: Envelope) -> Content:
+            seen.extend(entry.state for entry in world.store.ledger())
+            return good_update()
+
+        world.sandbox.answer = answer
+        world.released(NOISY)
+        assert seen == ["reserved"]
+        assert [entry.state for entry in world.store.ledger()] == ["committed"]
+
+    def test_a_spent_budget_refuses_and_starts_nothing(self, make_world: Make) -> None:
+        world = make_world(limits=NodeLimits(epsilon_cap=0.5, delta=1e-5, min_patients=5))
+        world.decide(NOISY)
+        assert world.code(NOISY) is RefusalCode.BUDGET_EXHAUSTED
+        assert world.sandbox.specs == []
+        assert world.store.ledger() == []
+
+    def test_a_failure_is_not_refunded(self, world: World) -> None:
+        world.decide(NOISY)
+        world.sandbox.answer = raises(SandboxError("it died"))
+        world.released(NOISY)
+        assert world.store.rho_spent("cohort") == 2.0
+
+    def test_an_analysis_without_a_claim_is_in_the_ledger_without_a_cost(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB)
+        assert [(entry.rho, entry.event["event"]) for entry in world.store.ledger()] == [(None, "no-claim")]
+
+
+class TestStatus:
+    def test_status_answers_without_sandbox_leg_or_debit(self, world: World) -> None:
+        world.decide(NOISY)
+        said = world.released(NOISY, kind=STATUS_MESSAGE).configs["flame"]
+        assert (said["status"], said["code"], said["ground"]) == ("approved", 0, "enforced")
+        assert (said["noise_multiplier"], said["clip_norm"]) == (1.0, 1.0)
+        assert world.sandbox.specs == []
+        assert world.store.ledger() == []
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(Status.PENDING, 902), (Status.REJECTED, 901), (Status.WITHDRAWN, 907), (Status.APPROVED, 0)],
+    )
+    def test_status_says_what_a_message_would_meet(self, world: World, status: Status, code: int) -> None:
+        world.decide(FAB, status)
+        said = world.gate.status(Run(7, FAB)).content.configs["flame"]
+        assert (said["status"], said["code"]) == (status.value, code)
+
+    def test_status_of_an_unreadable_bundle_is_a_refusal_code(self, world: World) -> None:
+        assert world.gate.status(Run(7, b"no zip")).content.configs["flame"]["code"] == 901
+
+    def test_status_tells_an_override_out_of_range(self, world: World) -> None:
+        world.decide(FAB)
+        assert world.gate.status(Run(7, FAB, {"rounds": 99})).content.configs["flame"]["code"] == 908
+
+
+def test_every_decision_is_in_the_chain(world: World) -> None:
+    world.code(FAB)
+    world.decide(FAB)
+    world.released(FAB)
+    world.code(FAB, kind="evaluate", leg="2")
+    assert [kind for kind, _ in world.audit()] == [
+        "approval-pending",
+        "refused",
+        "approval-approved",
+        "run-opened",
+        "released",
+        "refused",
+    ]
+    assert world.store.verify_audit()[0] == 6
+
+
+def test_the_contract_used_here_is_what_the_tests_think(world: World) -> None:
+    """Guards the others: TRAIN has one count, one ranged metric and two arrays."""
+    rules = MessageTerms.model_validate(TRAIN)
+    assert [metric.kind for metric in rules.metrics] == ["count", "mean"]
+    assert sum(int(np.prod(rule.exact_shape or ())) for rule in rules.arrays) == 5
