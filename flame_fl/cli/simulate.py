@@ -107,6 +107,7 @@ def demo(
     from flame_fl.contract.manifest import manifest_of
     from flame_fl.flower.bundle import build_fab
     from flame_fl.report.extras import require_extras
+    from flame_fl.report.facts import DerivedFacts
     from flame_fl.report.write import write_report
     from flame_fl.simulation.demo import run_app_tool, variant_settings
     from flame_fl.simulation.run import Settings
@@ -132,12 +133,15 @@ def demo(
     )
     say("2 The federation", as_json=as_json)
     outcome = run_watched(settings, as_json=as_json)
+    derived = []
     for number, variant in enumerate(terms.simulation.variants, start=1):
         say(f"3.{number} Derived analysis: {variant.name}", as_json=as_json)
-        run_watched(variant_settings(settings, variant, outcome.folder), as_json=as_json, brief=True)
+        beside = run_watched(variant_settings(settings, variant, outcome.folder), as_json=as_json, brief=True)
+        page = (beside.folder / "report.html").relative_to(outcome.folder)
+        derived.append(DerivedFacts(name=variant.name, page=str(page), run=beside.facts))
     say("4 Comparison, outside the gate", as_json=as_json)
     run_app_tool(module, ["compare", "--run", str(outcome.folder), "--data", str(folder)], app)
-    write_report(outcome.folder, outcome.facts)
+    write_report(outcome.folder, outcome.facts.model_copy(update={"derived": tuple(derived)}))
     show(outcome, as_json=as_json)
 
 

@@ -17,12 +17,13 @@ nothing; the same facts and files give the same bytes.
 
 from flame_fl.report.app_report import AppReport
 from flame_fl.report.extras import require_extras
-from flame_fl.report.facts import NodeFacts, RefusalFacts, Result, RoundFacts, RunFacts, TermsFacts
+from flame_fl.report.facts import DerivedFacts, NodeFacts, RefusalFacts, Result, RoundFacts, RunFacts, TermsFacts
 from flame_fl.report.files import load_app_report
 from flame_fl.report.write import write_report
 
 __all__ = [
     "AppReport",
+    "DerivedFacts",
     "NodeFacts",
     "RefusalFacts",
     "Result",

@@ -8,7 +8,7 @@ DIZ*. Strings may come from other machines, so they are shown escaped and are ne
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from flame_fl.report.app_report import AppReport
 
@@ -119,6 +119,7 @@ class RunFacts(_Facts):
         policy: by which rule the nodes approved.
         noise_seeded: noise came from a seed, for a test: it can be predicted and protects nobody.
         command: repeats the run.
+        derived: runs of the same app on other terms, made beside this one.
     """
 
     app: str
@@ -139,12 +140,26 @@ class RunFacts(_Facts):
     nodes: tuple[NodeFacts, ...] = ()
     rounds: tuple[RoundFacts, ...] = ()
     versions: Mapping[str, str] = {}
+    derived: tuple["DerivedFacts", ...] = ()
 
     @model_validator(mode="after")
     def _real_cohorts_stay_unknown(self) -> Self:
         if not self.simulated and any(node.patients is not None for node in self.nodes):
             raise ValueError("patients of a node are known to a simulation only")
         return self
+
+
+class DerivedFacts(_Facts):
+    """A run of a derived analysis: other privacy terms, so another digest and approvals of its own.
+
+    Attributes:
+        name: of the variant.
+        page: its report, relative to this run's folder.
+    """
+
+    name: str
+    page: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$")]
+    run: RunFacts
 
 
 class Result(_Facts):

@@ -15,9 +15,9 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 from flame_fl.report import charts, story, words
-from flame_fl.report.app_report import AppReport, Figure
+from flame_fl.report.app_report import AppReport, Figure, Table
 from flame_fl.report.extras import load
-from flame_fl.report.facts import Result
+from flame_fl.report.facts import DerivedFacts, Result
 
 if TYPE_CHECKING:
     import jinja2
@@ -30,6 +30,18 @@ _TEMPLATES: Final = files("flame_fl.report") / "templates"
 class _Picture:
     figure: Figure
     uri: str
+
+
+@dataclass(frozen=True)
+class _Derived:
+    facts: DerivedFacts
+    privacy_chart: charts.Chart | None
+    noise_on: bool
+
+    @property
+    def spent(self) -> float | None:
+        """The most that one DIZ spent; None where nothing is claimed."""
+        return max((n.epsilon_spent for n in self.facts.run.nodes if n.epsilon_spent is not None), default=None)
 
 
 def render(result: Result, figures: Sequence[bytes], run_name: str) -> str:
@@ -65,6 +77,7 @@ def render(result: Result, figures: Sequence[bytes], run_name: str) -> str:
         most_out=max((node.bytes_out for node in run.nodes), default=0),
         pictures=_pictures(app, figures),
         privacy_chart=charts.privacy_chart(run),
+        derived=[_Derived(d, charts.privacy_chart(d.run), story.noise_is_on(d.run)) for d in run.derived],
         round_charts=charts.round_charts(run),
         metrics=charts.metric_names(run),
         metrics_not_drawn=charts.metric_names(run)[charts.MAX_METRICS :],
@@ -79,6 +92,12 @@ def _policy(style: str) -> str:
     """Content security policy: pictures from the page itself and this one style sheet; nothing else."""
     style_hash = base64.b64encode(hashlib.sha256(style.encode("utf-8")).digest()).decode()
     return f"default-src 'none'; img-src data:; style-src 'sha256-{style_hash}'; base-uri 'none'; form-action 'none'"
+
+
+def _numeric_columns(table: Table) -> list[bool]:
+    """Which columns hold numbers, also those that the app wrote as text: they are set flush right."""
+    columns = zip(*table.rows, strict=True) if table.rows else ((),) * len(table.columns)
+    return [bool(column) and all(words.is_number(cell) for cell in column) for column in columns]
 
 
 def _pictures(app: AppReport | None, figures: Sequence[bytes]) -> list[_Picture]:
@@ -116,6 +135,7 @@ def _environment() -> "jinja2.Environment":
         "duration": words.duration,
         "moment": words.moment,
         "counted": words.counted,
+        "numeric_columns": _numeric_columns,
         "svg_uri": lambda svg: _data_uri(svg.encode("utf-8"), "svg+xml"),
     }
     return environment

@@ -152,16 +152,25 @@ def stacked_bars(
 
 
 def lines(axes: "Axes", series: Sequence[tuple[str, Sequence[int], Sequence[float]]], *, from_zero: bool) -> None:
-    """Named lines over rounds; each ends in its last value. Amounts start ``from_zero``, scores need not."""
+    """Named lines over rounds; each ends in its last value, where those do not cover each other.
+
+    Amounts start ``from_zero``, scores need not.
+    """
+    values = [value for _, _, y in series for value in y]
+    room = (max(values) - (0.0 if from_zero else min(values))) / 8  # about a line of text
+    labelled: list[float] = []
     for position, (name, x, y) in enumerate(series):
         colour = LIGHT.series[position % len(LIGHT.series)]
         marker = MARKERS[position % len(MARKERS)] if len(x) <= 40 else ""
         dashes = DASHES[position % len(DASHES)]  # a line that covers another one lets it show through
         axes.plot(list(x), list(y), color=colour, marker=marker, linestyle=dashes, label=label(name))
-        axes.annotate(number(y[-1]), (x[-1], y[-1]), (6, 0), textcoords="offset points", va="center", color=LIGHT.text)
+        if all(abs(y[-1] - other) >= room for other in labelled):
+            at = (x[-1], y[-1])
+            axes.annotate(number(y[-1]), at, (6, 0), textcoords="offset points", va="center", color=LIGHT.text)
+            labelled.append(y[-1])
     axes.margins(y=0.12)
     if from_zero:
-        axes.set_ylim(0, max(value for _, _, y in series for value in y) * 1.12 or 1.0)
+        axes.set_ylim(0, max(values) * 1.12 or 1.0)
     rounds = [place for _, x, _ in series for place in x]
     axes.set_xlim(min(rounds) - 0.7, max(rounds) + 0.7)
     whole_rounds(axes)

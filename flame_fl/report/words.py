@@ -5,6 +5,7 @@ hide other text is spelt out.
 """
 
 import math
+import re
 from datetime import UTC, datetime
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -47,6 +48,11 @@ def number(value: float | None) -> str:
         power = f"10{str(int(exponent)).translate(_SUPERSCRIPT)}"
         text = {"1": power, "-1": f"-{power}"}.get(mantissa, f"{mantissa} × {power}")
     return text.replace("-", "−")
+
+
+def is_number(cell: object) -> bool:
+    """Whether a table's cell is a number, a number written as text, or a dash for none."""
+    return not isinstance(cell, str) or bool(re.fullmatch(r"–|[-−+]?[0-9][0-9.,]*(e[-+]?[0-9]+)?", cell))
 
 
 def size(count_bytes: float) -> str:

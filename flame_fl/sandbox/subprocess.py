@@ -3,9 +3,10 @@
 It keeps an app's crash, hang or flood away from the gate. It does not confine hostile code: the worker has the user's
 files and network. It is what simulations use on the researcher's own machine; a node with real data refuses it.
 
-The worker leads its own process group, gets an environment of a few named variables, a scratch folder with the FAB
-unpacked read-only, and one thread for BLAS. Ending it kills the whole group (a process that left the group on purpose
-survives: that takes a container). No file it writes, its log included, grows beyond a limit set from here.
+The worker is a fork of a warm process (`nursery`). It leads its own process group, gets an environment of a few named
+variables, a scratch folder with the FAB unpacked read-only, and one thread for BLAS. Ending it kills the whole group (a
+process that left the group on purpose survives: that takes a container). No file it writes, its log included, grows
+beyond a limit set from here.
 """
 
 import contextlib
@@ -13,12 +14,10 @@ import json
 import os
 import resource
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from flame_fl.contract.content import Content
@@ -26,10 +25,12 @@ from flame_fl.contract.errors import SandboxError
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.frames import FrameError, FrameType, decode, encode
 from flame_fl.contract.ports import Envelope, SandboxSpec
+from flame_fl.sandbox.nursery import Nursery, Worker
 from flame_fl.sandbox.pipes import FramePipe
 
 RUNNER = "flame_fl.flower.runner"
 MAX_FILE_BYTES = 1 << 30
+_APP = "app"
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
@@ -40,12 +41,21 @@ class SubprocessSandbox:
     Args:
         runner: The module that speaks frames with the gate.
         max_file_bytes: How large a file of a worker may grow, its log included.
+        preload: Installed modules that workers find imported already, because they are slow to import.
     """
 
     kind = "subprocess"
 
-    def __init__(self, runner: str = RUNNER, *, max_file_bytes: int = MAX_FILE_BYTES) -> None:
+    def __init__(
+        self, runner: str = RUNNER, *, max_file_bytes: int = MAX_FILE_BYTES, preload: Sequence[str] = ()
+    ) -> None:
         self._runner, self._max_file_bytes = runner, max_file_bytes
+        self._nursery = Nursery(_environment(), preload)
+
+    def warm_up(self) -> None:
+        """Begin with what every worker needs; a failure shows when the first one is started."""
+        with contextlib.suppress(OSError):
+            self._nursery.warm_up()
 
     def start(self, spec: SandboxSpec) -> "SubprocessSession":
         """Start a worker; it loads the app with its first message, inside that message's deadline.
@@ -55,60 +65,52 @@ class SubprocessSandbox:
         """
         scratch = Path(tempfile.mkdtemp(prefix="flame-sandbox-"))
         try:
-            app_dir = scratch / "app"
-            unpack(spec.fab, app_dir)
-            return SubprocessSession(self._runner, spec, scratch, app_dir, self._max_file_bytes)
+            unpack(spec.fab, scratch / _APP)
+            worker, pipe = self._fork(spec.log_path, scratch)
         except OSError as err:
             shutil.rmtree(scratch, ignore_errors=True)
-            raise SandboxError(f"The worker could not be started ({err.strerror}).") from err
+            raise SandboxError(f"The worker could not be started ({err.strerror or err}).") from err
+        return SubprocessSession(worker, pipe, spec, scratch)
+
+    def _fork(self, log_path: Path, scratch: Path) -> tuple[Worker, FramePipe]:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        from_worker, to_worker = os.pipe(), os.pipe()
+        pipe = FramePipe(from_worker[0], to_worker[1])  # owns the gate's ends from here on
+        try:
+            with log_path.open("ab") as log:
+                descriptors = to_worker[0], from_worker[1], log.fileno()
+                worker = self._nursery.start(self._runner, scratch, _places(scratch), descriptors)
+        except OSError:
+            pipe.close()
+            raise
+        finally:
+            os.close(to_worker[0])
+            os.close(from_worker[1])
+        with contextlib.suppress(OSError):  # it may have died already; the first message will say so
+            resource.prlimit(worker.pid, resource.RLIMIT_FSIZE, (self._max_file_bytes, self._max_file_bytes))
+            resource.prlimit(worker.pid, resource.RLIMIT_CORE, (0, 0))
+        return worker, pipe
 
 
 class SubprocessSession:
     """One worker. One thread handles messages; any thread may close."""
 
-    def __init__(self, runner: str, spec: SandboxSpec, scratch: Path, app_dir: Path, max_file_bytes: int) -> None:
-        self._scratch, self._sequence = scratch, 0
+    def __init__(self, worker: Worker, pipe: FramePipe, spec: SandboxSpec, scratch: Path) -> None:
+        self._worker, self._pipe, self._scratch, self._sequence = worker, pipe, scratch, 0
         self._over, self._closed, self._busy = False, False, threading.RLock()
         self._hello: dict[str, object] | None = {
-            "app_dir": str(app_dir),
+            "app_dir": str(scratch / _APP),
             "component": spec.component,
             "run_id": spec.run_id,
             "node_id": spec.node_id,
             "run_config": dict(spec.run_config),
             "node_config": dict(spec.node_config),
         }
-        spec.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with spec.log_path.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603  (our own runner, by this interpreter)
-                [sys.executable, "-m", runner],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=scratch,
-                env=_environment(scratch),
-                start_new_session=True,
-                bufsize=0,
-            )
-        with contextlib.suppress(OSError):  # it may have died already; the first message will say so
-            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (max_file_bytes, max_file_bytes))
-            resource.prlimit(self._process.pid, resource.RLIMIT_CORE, (0, 0))
-        assert self._process.stdin is not None  # noqa: S101
-        assert self._process.stdout is not None  # noqa: S101
-        # FramePipe owns the descriptors from here on
-        self._pipe = FramePipe(os.dup(self._process.stdout.fileno()), os.dup(self._process.stdin.fileno()))
-        self._process.stdout.close()
-        self._process.stdin.close()
 
     @property
     def alive(self) -> bool:
         """Whether the worker can take another message."""
-        if self._over:
-            return False
-        try:
-            # not reaped before `close`: until then its number cannot become another process's
-            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-        except ChildProcessError:
-            return False
+        return not self._over and self._worker.running()
 
     def handle(self, message: Envelope, deadline_seconds: float, max_reply_bytes: int) -> Content:
         """Send a message, read the update.
@@ -161,31 +163,30 @@ class SubprocessSession:
             if self._closed:
                 return
             self._closed = True
-            with contextlib.suppress(OSError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            with contextlib.suppress(Exception):
-                self._process.wait(10)
+            self._worker.end()
             with contextlib.suppress(OSError):
                 self._pipe.close()
             shutil.rmtree(self._scratch, ignore_errors=True)
 
 
-def _environment(scratch: Path) -> dict[str, str]:
-    """Everything a worker finds in its environment: nothing of the user's but what is named here."""
+def _environment() -> dict[str, str]:
+    """What every worker finds in its environment: nothing of the user's but what is named here."""
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return (
         passed_on
         | _ONE_THREAD
         | {
-            "HOME": str(scratch),
-            "TMPDIR": str(scratch),
-            "FLWR_HOME": str(scratch / "flwr"),
             "FLWR_TELEMETRY_ENABLED": "0",
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
     )
+
+
+def _places(scratch: Path) -> dict[str, str]:
+    """What one worker finds there beside: its own folders."""
+    return {"HOME": str(scratch), "TMPDIR": str(scratch), "FLWR_HOME": str(scratch / "flwr")}
 
 
 class _AppRaisedError(SandboxError):

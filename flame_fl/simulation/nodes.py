@@ -1,6 +1,7 @@
 """Virtual nodes: a gate each, wired to a sandbox, a folder of data and a state file of their own."""
 
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from flame_fl.contract.errors import InputError
+from flame_fl.contract.fab import Fab
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.ports import NoiseSource, Sandbox, SandboxSpec
 from flame_fl.data.folder import DataView, open_folder
@@ -21,6 +23,8 @@ from flame_fl.simulation.policy import Policy
 
 SandboxKind = Literal["in-process", "subprocess"]
 _FIRST_NODE_ID = 10_001
+# torch's optimisers import the second of these when the first one is made
+_SLOW = {"torch": ("torch", "torch._dynamo")}
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,18 @@ def open_data(node: NodePlan, manifest: Manifest) -> dict[str, DataView]:
     return {p.name: open_folder(p, wanted.get(p.name)) for p in sorted(node.data.iterdir()) if p.is_dir()}
 
 
-def make_sandbox(kind: SandboxKind, app_dir: Path) -> Sandbox:
-    """A sandbox of the kind; `app_dir` is the bundle, unpacked, for the in-process one."""
+def make_sandbox(kind: SandboxKind, app_dir: Path, fab: Fab | None = None) -> Sandbox:
+    """A sandbox of the kind.
+
+    Args:
+        kind: Which.
+        app_dir: The bundle, unpacked, for the in-process one.
+        fab: The bundle, for what it is going to import.
+    """
     if kind == "subprocess":
-        return SubprocessSandbox()
+        sandbox = SubprocessSandbox(preload=_slow_imports(fab) if fab else ())
+        sandbox.warm_up()
+        return sandbox
 
     def load(spec: SandboxSpec) -> AppHost:
         return AppHost(
@@ -78,6 +90,14 @@ def make_sandbox(kind: SandboxKind, app_dir: Path) -> Sandbox:
         )
 
     return InProcessSandbox(load)
+
+
+def _slow_imports(fab: Fab) -> tuple[str, ...]:
+    """Libraries that the bundle names in an import and that take long; not those it brings itself."""
+    own = {name.partition("/")[0].removesuffix(".py") for name in fab.files}
+    text = b"\n".join(data for name, data in fab.files.items() if name.endswith(".py"))
+    named = {word.decode() for word in re.findall(rb"^\s*(?:import|from)\s+(\w+)", text, re.MULTILINE)}
+    return tuple(module for name, modules in _SLOW.items() if name in named - own for module in modules)
 
 
 def open_gates(

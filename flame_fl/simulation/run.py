@@ -72,7 +72,7 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
             plans,
             data,
             policy,
-            make_sandbox(settings.sandbox, app_dir),
+            make_sandbox(settings.sandbox, app_dir, fab),
             ExactNoise(settings.noise_seed),
             state=settings.state or folder.path / "nodes",
             logs=folder.path / "logs",

@@ -4,9 +4,10 @@ import math
 import re
 
 import matplotlib as mpl
+import matplotlib.figure
 import pytest
 
-from flame_fl.report import charts
+from flame_fl.report import charts, plots
 from flame_fl.report.svg import check_svg
 
 
@@ -55,6 +56,18 @@ def test_the_dark_drawing_differs_in_colours_only(make_facts, make_node):
     assert "#0072b2 fill:#e3e8ec</text>" in drawn.dark
     colour = re.compile("#[0-9a-f]{6}")
     assert colour.sub("", drawn.light) == colour.sub("", drawn.dark)
+
+
+def test_end_labels_never_cover_each_other():
+    """Lines that end near each other are labelled once; lines that end apart are all labelled."""
+
+    def labels(*ends):
+        axes = mpl.figure.Figure().add_subplot()
+        plots.lines(axes, [(str(i), [1, 2], [0.0, end]) for i, end in enumerate(ends)], from_zero=True)
+        return [text.get_text() for text in axes.texts]
+
+    assert labels(100.0, 99.0, 98.5) == ["100"]
+    assert labels(100.0, 50.0, 1.0) == ["100", "50", "1"]
 
 
 def test_every_chart_has_a_text_alternative_with_figures(facts):

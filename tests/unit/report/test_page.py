@@ -11,9 +11,11 @@ import subprocess
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from flame_fl.report import AppReport, RefusalFacts, Result, RunFacts
-from flame_fl.report.page import MAX_ROUND_ROWS, render
+from flame_fl.report import AppReport, DerivedFacts, RefusalFacts, Result, RunFacts, TermsFacts
+from flame_fl.report.app_report import Table
+from flame_fl.report.page import MAX_ROUND_ROWS, _numeric_columns, render
 from flame_fl.report.svg import check_svg
 from flame_fl.report.words import visible
 
@@ -112,6 +114,35 @@ def test_no_text_changes_the_structure_of_the_page(text):
     """For any text the sequence of elements and attribute names is that of a harmless text."""
     page = page_of(run_of(text), app_of(text), (b"<svg/>",))
     assert Outline(page).shape() == Outline(page_of(run_of("plain"), app_of("plain"), (b"<svg/>",))).shape()
+
+
+def test_derived_analyses_are_shown_with_their_claim_and_a_link(make_facts):
+    """Name, digest, cap, most ε spent and the page of each; a plot of ε by DIZ only where a bound is claimed."""
+    bound, plain = make_facts(analysis_digest="b" * 64), make_facts(analysis_digest="c" * 64, terms=TermsFacts())
+    beside = (
+        DerivedFacts(name="noisy", page="variants/noisy/report.html", run=bound),
+        DerivedFacts(name="exact", page="variants/exact/report.html", run=plain),
+    )
+    page = page_of(make_facts(terms=TermsFacts(), derived=beside), None, ())
+    section = page[page.index("The same app on other terms") :]
+    section = section[: section.index("</section>")]
+    assert [word in section for word in ("noisy", "exact", "b" * 12, "c" * 12)] == [True] * 4
+    assert re.findall('href="([^"]*)"', section) == ["variants/noisy/report.html", "variants/exact/report.html"]
+    assert section.count("<figure") == 1
+
+
+@pytest.mark.parametrize("page", ["javascript:alert(1)", "//evil.example/x", "../../etc/passwd", "/etc/passwd", "a b"])
+def test_a_derived_analysis_links_into_the_run_s_folder_only(make_facts, page):
+    """Schemes, hosts, absolute paths and steps upwards cannot be stated."""
+    with pytest.raises(ValidationError):
+        DerivedFacts(name="x", page=page, run=make_facts())
+
+
+def test_numbers_written_as_text_are_set_flush_right_by_column():
+    """A column of which every cell is a number or a dash; one word in it, and the whole column is text."""
+    rows = (("a", "2.50", "1", 3.0), ("b", "–", "yes", 4))
+    table = Table(columns=("model", "MAE", "mixed", "n"), rows=rows)
+    assert _numeric_columns(table) == [False, True, False, True]
 
 
 def test_the_page_is_self_contained(facts):

@@ -36,3 +36,8 @@ def test_impossible_age_is_an_error(age: float) -> None:
     """An age of -1 year or less, or none, is not silently transformed."""
     with pytest.raises(ValueError, match="in years"):
         transform([30.0, age])
+
+
+def test_the_inverse_stops_beyond_anybody_s_age() -> None:
+    """However wild a clock is, what it predicts is an age: above -1 and at most 125 years."""
+    assert inverse([1e6, -1e6, 4.9]) == pytest.approx([125.0, -1.0, 122.9])

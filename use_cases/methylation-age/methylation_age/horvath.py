@@ -6,7 +6,8 @@ model can follow both:
     F(age) = log((age + 1) / (a + 1))   for age <= a
     F(age) = (age - a) / (a + 1)        for age >  a,      a = 20 years (adult age)
 
-F is continuous with a continuous first derivative at a. Ages before birth are negative; F is defined above -1 year.
+F is continuous with a continuous first derivative at a. Ages before birth are negative; F is defined above -1 year. The
+inverse stops at 125 years, beyond anybody's age: what a clock without sense predicts is still an age.
 
 Reference: S. Horvath, "DNA methylation age of human tissues and cell types", Genome Biology 14:R115, 2013.
 """
@@ -16,6 +17,9 @@ import numpy.typing as npt
 
 ADULT_AGE = 20.0
 """Years at which the logarithmic part ends."""
+
+MAXIMUM_AGE = 125.0
+"""Years beyond which nothing is predicted."""
 
 MINIMUM_AGE = -1.0
 """Years (before birth) down to which the transform is defined, exclusive."""
@@ -40,7 +44,8 @@ def transform(age: npt.ArrayLike) -> Float:
 
 
 def inverse(value: npt.ArrayLike) -> Float:
-    """The age in years whose transform is `value`, any shape."""
+    """The age in years whose transform is `value`, at most `MAXIMUM_AGE`; any shape."""
     transformed = np.asarray(value, dtype=np.float64)
     young = (ADULT_AGE + 1.0) * np.exp(np.minimum(transformed, 0.0)) - 1.0
-    return np.where(transformed <= 0.0, young, (ADULT_AGE + 1.0) * transformed + ADULT_AGE)
+    grown = np.minimum((ADULT_AGE + 1.0) * transformed + ADULT_AGE, MAXIMUM_AGE)
+    return np.where(transformed <= 0.0, young, grown)
