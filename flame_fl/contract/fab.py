@@ -31,9 +31,15 @@ MAX_FAB_BYTES = 10 * 1024 * 1024  # Flower's own limit
 MAX_UNPACKED_BYTES = 100 * 1024 * 1024
 MAX_FILES = 2000
 MAX_PYPROJECT_BYTES = 1024 * 1024
+MAX_DOTS_PER_LINE = 64  # tomllib keeps every prefix of a dotted key: its memory grows with the square of the dots
+MAX_PATH_CHARS = 255
 MAX_APP_ID_CHARS = 128
 _LISTING = ".info/CONTENT"
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError)
+# what zipfile and zlib are known to raise on bytes that are no zip, or no honest one
+_ZIP_ERRORS = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError,
+    ArithmeticError, LookupError, OSError, ValueError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class Fab:
             raise InputError("The bundle has no pyproject.toml.", mend="Build it with `flame app build`.")
         if len(raw) > MAX_PYPROJECT_BYTES:
             raise InputError(f"The bundle's pyproject.toml has more than {MAX_PYPROJECT_BYTES} bytes.")
+        if any(line.count(b".") > MAX_DOTS_PER_LINE for line in raw.splitlines()):
+            raise InputError(
+                f"The bundle's pyproject.toml has a line with more than {MAX_DOTS_PER_LINE} dots.",
+                mend="Break the line.",
+            )
         try:
             return tomllib.loads(raw.decode())
         except (ValueError, RecursionError) as err:  # no UTF-8, no TOML, endless numbers, endless nesting
@@ -126,7 +137,7 @@ def read_fab(raw: bytes) -> Fab:
                     files[path] = stream.read(entry.file_size)  # decompresses no further
                 if (len(files[path]), zlib.crc32(files[path])) != (entry.file_size, entry.CRC):
                     raise InputError("The bundle holds a file of another size or checksum than it announces.")
-    except (*_ZIP_ERRORS, OSError, ValueError) as err:
+    except _ZIP_ERRORS as err:
         raise InputError("The bundle is not a zip file that can be read.", mend="Build it again.") from err
     if len(files) != len(entries) or _ambiguous(files):
         raise InputError("The bundle holds one path twice, or paths that some file systems take for one.")
@@ -150,12 +161,13 @@ def _checked_path(entry: zipfile.ZipInfo) -> str:
     if kind not in {0, stat.S_IFREG} or entry.is_dir():
         raise InputError("The bundle holds something that is not a plain file (a link or a folder).")
     if (
-        path.is_absolute()
+        len(name) > MAX_PATH_CHARS
+        or path.is_absolute()
         or not path.parts
         or ".." in path.parts
         or str(path) != name
         or "\\" in name
         or not name.isprintable()
     ):
-        raise InputError("The bundle holds a path that leaves it or is not plain.")
+        raise InputError("The bundle holds a path that leaves it, is too long or is not plain.")
     return name

@@ -1,5 +1,6 @@
 """The release contract: what may be asked with each message type, and exactly what may leave in answer."""
 
+import json
 import math
 from typing import Annotated, Literal, Self
 
@@ -7,9 +8,11 @@ import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
 from flame_fl.contract.content import DTYPES
+from flame_fl.contract.frames import MAX_ARRAYS, MAX_HEADER_BYTES
 from flame_fl.contract.words import Frozen, ItemName, Moderate
 
 Exactly = Annotated[int, Field(ge=0, le=1 << 31)]
+MAX_ELEMENTS = 1 << 31
 AtMost = Annotated[str, StringConstraints(pattern=r"^<=[1-9][0-9]{0,9}$")]
 
 
@@ -29,6 +32,8 @@ class ArrayRule(Frozen):
     def _known_dtype(self) -> Self:
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype {self.dtype!r} is unknown; use one of {', '.join(sorted(DTYPES))}")
+        if math.prod(max(1, d) for d in self.shape if isinstance(d, int)) > MAX_ELEMENTS:
+            raise ValueError("the shape is beyond any array that could be sent")
         return self
 
     def allows(self, shape: tuple[int, ...]) -> bool:
@@ -60,9 +65,9 @@ class MetricRule(Frozen):
     kind: Literal["count", "mean", "sum", "score"]
     """What the number is. A count is a whole number from 0; under an enforced claim it leaves as the constant 1."""
     min: Moderate | None = None
-    """Smallest value that may leave."""
+    """Smallest value that may leave; under an enforced claim, of the value before noise."""
     max: Moderate | None = None
-    """Largest value that may leave. An enforced claim needs both, for every kind but count."""
+    """Largest value that may leave, likewise. An enforced claim needs both, for every kind but count."""
     length: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """The metric is a list of at most so many numbers; without it, one number."""
 
@@ -97,7 +102,15 @@ class MessageTerms(Frozen):
             raise ValueError('arrays and metrics need records of their own, and "flame" is the gate\'s')
         if sum(rule.least_bytes for rule in self.arrays) > self.max_bytes:
             raise ValueError("the listed arrays have more than max_bytes, so nothing could ever leave")
+        if len(self.arrays) > MAX_ARRAYS or self._header_bytes() > MAX_HEADER_BYTES // 2:
+            raise ValueError("the listed arrays and metrics are more than one reply's header holds")
         return self
+
+    def _header_bytes(self) -> int:
+        """What a reply's header needs at most: names, shapes and the longest numbers."""
+        names = [r.record + r.name for r in self.arrays] + [m.record + m.name for m in self.metrics]
+        numbers = sum(len(r.shape) for r in self.arrays) + sum(m.length or 1 for m in self.metrics)
+        return sum(len(json.dumps(name)) + 40 for name in names) + 26 * numbers
 
     def check_claim(self, *, noisy: bool) -> None:
         """What clipping (and noise) need of the contract: decided before anything runs, so it cannot leak.

@@ -106,7 +106,7 @@ class Privacy(Frozen):
     """Standard deviation of the noise on each coordinate, in units of clip_norm."""
     epsilon_max: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Cap on what all releases of the analysis may cost each data store."""
-    delta: Annotated[float, Field(ge=1e-30, lt=1)] | None = None
+    delta: Annotated[float, Field(ge=1e-30, le=0.1)] | None = None
     """The delta that epsilon_max is stated at."""
     metric_share: Annotated[float, Field(ge=1e-3, le=1)] = 0.1
     """With noise, a metric is mapped from its range to [-1, 1], and then to this share of clip_norm."""

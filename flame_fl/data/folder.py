@@ -19,11 +19,19 @@ from flame_fl.contract.terms import DataStore
 
 @dataclass(frozen=True)
 class DataView:
-    """A data store as the gate offers it to a run: where, what it holds, and how much of it."""
+    """A data store as the gate offers it to a run: where, what it holds, and how much of it.
+
+    Attributes:
+        path: Its folder.
+        snapshot: Hash of its content.
+        patients: How many it holds, counted in
+        counted: this table and column; None if nobody said how to count.
+    """
 
     path: Path
     snapshot: str
     patients: int
+    counted: tuple[str, str] | None = None
 
 
 def open_folder(folder: Path, wanted: DataStore | None) -> DataView:
@@ -34,8 +42,10 @@ def open_folder(folder: Path, wanted: DataStore | None) -> DataView:
     """
     if not folder.is_dir():
         raise InputError(f"There is no data folder {folder}.", mend="Prepare the data first, or correct --data.")
-    patients = 0 if wanted is None else count_patients(folder / wanted.table, wanted.patient_id)
-    return DataView(folder.resolve(), snapshot_of(folder), patients)
+    if wanted is None:
+        return DataView(folder.resolve(), snapshot_of(folder), 0)
+    patients = count_patients(folder / wanted.table, wanted.patient_id)
+    return DataView(folder.resolve(), snapshot_of(folder), patients, (wanted.table, wanted.patient_id))
 
 
 def snapshot_of(folder: Path) -> str:

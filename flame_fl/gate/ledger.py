@@ -1,7 +1,8 @@
 """Step 2's budget: a release is admitted and debited in full before the sandbox sees data.
 
-Two zCDP filters must both admit the event: the analysis's own `epsilon_max`, and the data store's lifetime cap, which
-all analyses share. Events are debited per attempt; a crash, a failure or an unused release refunds nothing.
+Two zCDP filters must both admit the event: the analysis's own `epsilon_max`, and the DIZ's lifetime cap, which all
+analyses share. The unit is the site, so its account is one, whatever the data stores are called; the ledger notes them.
+Events are debited per attempt; a crash, a failure or an unused release refunds nothing.
 """
 
 from flame_fl.contract.refusal import RefusalCode, RefusedError
@@ -15,21 +16,23 @@ NO_STORE = "(no data store)"
 
 
 def debit(store: Store, limits: NodeLimits, verified: Verified, terms: Terms, attempt: int) -> None:
-    """Debit every data store of the analysis. Call inside a transaction: a refusal must leave nothing behind.
+    """Debit one release, noted with every data store of the analysis.
+
+    Call inside a transaction: a refusal must leave nothing behind.
 
     Raises:
         RefusedError: 903, a filter does not admit the event.
     """
     privacy, event = terms.privacy, event_of(terms.privacy)
+    if event is not None:
+        assert privacy.epsilon_max is not None  # noqa: S101  (Privacy checks both)
+        assert privacy.delta is not None  # noqa: S101
+        own = store.rho_spent(verified.approved.digest) + event.rho
+        if own > rho_cap(privacy.epsilon_max, privacy.delta):
+            raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, "the analysis has spent its epsilon_max")
+        if store.rho_spent() + event.rho > rho_cap(limits.epsilon_cap, limits.delta):
+            raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, "the site has spent its lifetime cap")
     for name in terms.data or [NO_STORE]:
-        if event is not None:
-            assert privacy.epsilon_max is not None  # noqa: S101  (Privacy checks both)
-            assert privacy.delta is not None  # noqa: S101
-            own = store.rho_spent(name, verified.approved.digest) + event.rho
-            if own > rho_cap(privacy.epsilon_max, privacy.delta):
-                raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, "the analysis has spent its epsilon_max")
-            if store.rho_spent(name) + event.rho > rho_cap(limits.epsilon_cap, limits.delta):
-                raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, f"data store {name!r} has spent its lifetime cap")
         store.debit(
             name,
             project=terms.project.id,

@@ -25,8 +25,8 @@ class ReplyFiles:
         # both ids come from the hub: only their hashes become file names
         return self.folder / sha256_hex(run_id.encode()) / sha256_hex(leg_id.encode())
 
-    def write(self, run_id: str, leg_id: str, reply: bytes) -> str:
-        """Store a reply; returns its SHA-256."""
+    def write(self, run_id: str, leg_id: str, reply: bytes) -> None:
+        """Store a reply."""
         file = self._file(run_id, leg_id)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as stream:
@@ -41,7 +41,6 @@ class ReplyFiles:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-        return sha256_hex(reply)
 
     def read(self, run_id: str, leg_id: str, sha256: str) -> bytes:
         """A stored reply.

@@ -1,6 +1,7 @@
 """Step 3: warm sandbox sessions, one per run, and what may be said of their failures."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Sessions:
     most: int
     seed: int | None
     _open: dict[int, Session] = field(default_factory=dict, init=False)
+    _bound: dict[int, tuple[str, str | None]] = field(default_factory=dict, init=False)  # analysis and binding digest
     _stopping: bool = field(default=False, init=False)
 
     def run(self, verified: Verified) -> Content:
@@ -50,21 +52,32 @@ class Sessions:
         envelope = Envelope(task.leg_id, task.message_type, task.group_id, task.content, self._leg_seed(task.leg_id))
         session: Session | None = None
         try:
+            self._go_on()
             session = self._session(verified, resources)
+            self._go_on()
             return session.handle(envelope, resources.seconds, most)
-        except SandboxError as err:
-            if self._stopping:
-                raise StoppedError from err
+        except StoppedError:
+            raise
+        except Exception as err:  # whatever a sandbox does, its own faults included, is the app's failure
+            self._go_on(err)
             if session is None or not session.alive:
                 self.end(task.run.run_id)
-            raise
+            if isinstance(err, SandboxError):
+                raise
+            raise SandboxError(f"The sandbox failed ({type(err).__name__}).") from err
+
+    def _go_on(self, cause: Exception | None = None) -> None:
+        if self._stopping:
+            self._end_all()
+            raise StoppedError from cause
 
     def _session(self, verified: Verified, resources: Resources) -> Session:
         run_id = verified.task.run.run_id
+        bound = verified.approved.digest, verified.approved.record.binding_digest
         session = self._open.get(run_id)
-        if session is not None and session.alive:
+        if session is not None and session.alive and self._bound[run_id] == bound:
             return session
-        self.end(run_id)  # one that died by itself still holds its files
+        self.end(run_id)  # it died and still holds its files, or was started under terms that no longer hold
         if self.store.legs_of(verified.run_id) > 1:
             self.store.record("session-restarted", {"run": verified.run_id, "leg": verified.task.leg_id})
             if verified.terms is not None and verified.terms.limits.requires_state:
@@ -85,18 +98,30 @@ class Sessions:
                 log_path=self.log_dir / f"{self.node}-{run_id}.log",
             )
         )
+        self._bound[run_id] = bound
         return self._open[run_id]
 
     def _leg_seed(self, leg_id: str) -> int | None:
         return None if self.seed is None else int(sha256_hex(f"{self.seed}/{self.node}/{leg_id}".encode())[:8], 16)
 
-    def end(self, run_id: int) -> None:
-        """End one run's session."""
+    def end(self, run_id: int, analysis_digest: str | None = None) -> None:
+        """End one run's session; with a digest, only if the session is of that analysis."""
+        if analysis_digest is not None and self._bound.get(run_id, ("", None))[0] != analysis_digest:
+            return  # the hub chooses run ids: one analysis must not end another's session
+        self._bound.pop(run_id, None)
         if (session := self._open.pop(run_id, None)) is not None:
-            session.close()
+            _close(session)
 
     def stop(self) -> None:
-        """End every session now, from any thread; legs in progress raise `StoppedError`."""
+        """End every session now, from any thread; legs in progress and later ones raise `StoppedError`."""
         self._stopping = True
+        self._end_all()
+
+    def _end_all(self) -> None:
         for session in list(self._open.values()):
-            session.close()
+            _close(session)
+
+
+def _close(session: Session) -> None:
+    with suppress(Exception):  # ports promise not to raise here; a run must not hang on that
+        session.close()

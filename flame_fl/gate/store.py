@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from flame_fl.contract.canonical import canonical_json
+from flame_fl.contract.canonical import canonical_json, sha256_hex
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.terms import Terms
@@ -191,26 +191,27 @@ class Store:
             Whether `attempt` still stood for the leg. If another was reserved meanwhile, that one answers, this does
             not, and nothing is changed.
         """
-        file_sha = None
-        if reply is not None and len(reply) > LARGE_BYTES:
-            file_sha, reply = self._replies.write(run_id, leg_id, reply), None
+        large = reply if reply is not None and len(reply) > LARGE_BYTES else None
         changed = self._db.execute(
             "UPDATE legs SET state=?, reply=?, reply_file_sha256=?, code=?"
             " WHERE run_id=? AND leg_id=? AND attempts=? AND state='reserved'",
             "released" if code is None else "refused",
-            reply,
-            file_sha,
+            None if large is not None else reply,
+            None if large is None else sha256_hex(large),
             code,
             run_id,
             leg_id,
             attempt,
         )
+        if changed and large is not None:  # after the update: an attempt that lost must not touch the winner's file
+            self._replies.write(run_id, leg_id, large)
         return changed == 1
 
     def forget_replies(self, run_id: str) -> None:
         """Drop the stored replies of a run that has ended; their hashes stay in the audit chain."""
         with self.transaction():
             self._db.execute("UPDATE legs SET reply=NULL, reply_file_sha256=NULL WHERE run_id=?", run_id)
+            self.record("run-ended", {"run": run_id})
         self._replies.forget(run_id)
 
     # --- ledger ------------------------------------------------------------------------------------------------
@@ -247,10 +248,16 @@ class Store:
             "UPDATE ledger SET state='committed' WHERE run_id=? AND leg_id=? AND attempt=?", run_id, leg_id, attempt
         )
 
-    def rho_spent(self, store: str, digest: str | None = None) -> float:
-        """The zCDP debited from a data store, by one analysis or by all."""
+    def rho_spent(self, digest: str | None = None) -> float:
+        """The zCDP debited from the site, by one analysis or by all.
+
+        An event of unit site is about all that the site holds: what was debited from several data stores for one
+        release counts once, and releases from different stores add up.
+        """
         total: float = self._db.rows(
-            "SELECT COALESCE(SUM(rho), 0.0) FROM ledger WHERE store=?1 AND (?2 IS NULL OR digest=?2)", store, digest
+            "SELECT COALESCE(SUM(rho), 0.0) FROM (SELECT MAX(rho) AS rho FROM ledger WHERE ?1 IS NULL OR digest=?1"
+            " GROUP BY run_id, leg_id, attempt)",
+            digest,
         )[0][0]
         return total
 

@@ -122,6 +122,16 @@ class Verifier:
         terms = None if record.unsafe_open else record.terms
         return check_approval(record, self.binding(terms, record.steward_terms).digest, self.today())
 
+    def still_approved(self, verified: Verified) -> None:
+        """Look again, just before something leaves: a steward may have decided while the app worked.
+
+        Raises:
+            RefusedError: 901, 902, 907 or 908. None of them looks at the update.
+        """
+        now = self.approved(verified.approved.record.manifest)
+        if now.record.binding_digest != verified.approved.record.binding_digest:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, "approved on other terms while the app worked")
+
     def binding(self, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
         """What only this node knows of an analysis: what an approval here is bound to.
 
@@ -144,6 +154,8 @@ class Verifier:
             if name not in self.data:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
             least = max(wanted.min_patients, self.limits.min_patients)
+            if self.data[name].counted != (wanted.table, wanted.patient_id):
+                raise RefusedError(RefusalCode.TERMS_VIOLATED, f"patients of data store {name!r} are counted otherwise")
             if self.data[name].patients < least:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
         return config

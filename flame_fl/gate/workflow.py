@@ -8,6 +8,9 @@
 5 commit    spend the budget, store the reply
 6 record    the audit entry, in the same transaction; then, and only then, the reply leaves
 ```
+Step 5 looks at the approval once more, inside its transaction: what a steward decides while the app works holds before
+anything leaves.
+
 Rules this module follows:
 
 - Nothing configured means refused.
@@ -20,6 +23,7 @@ Rules this module follows:
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -38,7 +42,7 @@ from flame_fl.gate.allow_list import rejected
 from flame_fl.gate.approval import Status, status_on
 from flame_fl.gate.audit import plain
 from flame_fl.gate.ledger import debit
-from flame_fl.gate.release import Released, release
+from flame_fl.gate.release import Released, event_of, release
 from flame_fl.gate.sessions import Sessions, StoppedError
 from flame_fl.gate.store import Store
 from flame_fl.gate.verify import NodeLimits, Verified, Verifier
@@ -48,6 +52,7 @@ __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 STATUS_MESSAGE = "query.flame_status"
 OWN_RECORD = "flame"  # what the gate itself says in a reply
 _UNLIMITED_RUNS = 1 << 31
+_OVER = frozenset({RefusalCode.NOT_APPROVED, RefusalCode.PENDING_APPROVAL, RefusalCode.WITHDRAWN_OR_EXPIRED})
 
 
 @dataclass(frozen=True)
@@ -133,8 +138,7 @@ class Gate:
                 return answered
             attempt = self._reserve(verified)  # 2
         except RefusedError as err:
-            if err.code is RefusalCode.WITHDRAWN_OR_EXPIRED:
-                self._sessions.end(task.run.run_id)  # nothing of it goes on
+            self._end_if_over(task.run, err)
             return self._refuse(task, err, started)
         reserved = time.monotonic()
         ran = reserved
@@ -144,6 +148,7 @@ class Gate:
             released = self._release(verified, update, failed)  # 4
             reply = self._commit_and_record(verified, attempt, released)  # 5 and 6
         except RefusedError as err:
+            self._end_if_over(task.run, err)
             return self._refuse(task, err, started, attempt)
         self._tell("released", task, started, ran - reserved, released.failed, bytes_out=released.content.nbytes)
         return reply
@@ -191,6 +196,20 @@ class Gate:
             attempt = self.store.reserve_leg(verified.run_id, task.leg_id, task.message_type, task.sha256)
             if terms is not None:
                 debit(self.store, self.limits, verified, terms, attempt)
+            event = event_of(terms.privacy) if terms else None
+            self.store.record(
+                "reserved",
+                {
+                    "run": verified.run_id,
+                    "leg": task.leg_id,
+                    "attempt": attempt,
+                    "message_type": task.message_type,
+                    "message": task.sha256,
+                    "analysis": verified.approved.digest,
+                    "stores": sorted(terms.data) if terms else sorted(self.data),
+                    "event": event.as_json() if event else {"event": "no-claim"},
+                },
+            )
         return attempt
 
     # --- 3 run -------------------------------------------------------------------------------------------------
@@ -230,6 +249,7 @@ class Gate:
     def _store_release(self, verified: Verified, attempt: int, released: Released) -> Reply:
         task = verified.task
         with self.store.transaction():
+            self._verifier.still_approved(verified)
             self.store.commit_debit(verified.run_id, task.leg_id, attempt)  # 5
             head = self.store.record(  # 6
                 "released",
@@ -237,9 +257,6 @@ class Gate:
                     "run": verified.run_id,
                     "leg": task.leg_id,
                     "attempt": attempt,
-                    "message_type": task.message_type,
-                    "message": task.sha256,
-                    "analysis": verified.approved.digest,
                     "content": sha256_hex(b"".join(encode(released.content))),
                     "bytes": released.content.nbytes,
                     "ground": verified.ground,
@@ -257,6 +274,12 @@ class Gate:
             if not self.store.end_leg(verified.run_id, task.leg_id, attempt, reply=encoded):
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, "another attempt at this leg was made meanwhile")
         return Reply(content, encoded)
+
+    def _end_if_over(self, run: Run, err: RefusedError) -> None:
+        """Nothing goes on of an analysis that is not, or no longer, approved."""
+        if err.code in _OVER:
+            with suppress(RefusedError):  # a bundle that cannot be read has no session
+                self._sessions.end(run.run_id, self._verifier.read(run)[1].digest)
 
     def _refuse(self, task: Task, err: RefusedError, started: float, attempt: int | None = None) -> Refusal:
         """A refusal is recorded like a release. Its detail stays here."""

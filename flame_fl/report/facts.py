@@ -65,7 +65,8 @@ class NodeFacts(_Facts):
         messages: replies that left the node, refusals not counted.
         seconds_sandbox: time in which the app's code ran.
         seconds_gate: time of the gate itself, without the sandbox.
-        epsilon_spent: by this run in the node's ledger; ``None`` when no arithmetic claim is made.
+        epsilon_spent: all that the node's ledger holds, of this run and earlier ones, at the node's own ``delta``;
+            ``None`` when no arithmetic claim is made.
         audit_head: hash of the last entry of the node's audit chain, hexadecimal.
         audit_verified: the chain was recomputed and ends in ``audit_head``.
     """

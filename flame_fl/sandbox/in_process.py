@@ -5,7 +5,9 @@ changes what it was sent changes a copy.
 """
 
 import threading
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from flame_fl.contract.content import Content
@@ -40,7 +42,7 @@ class InProcessSandbox:
             SandboxError: It cannot be loaded.
         """
         with _ONE_AT_A_TIME:
-            return InProcessSession(_guarded(lambda: self._load(spec)))
+            return InProcessSession(_guarded(lambda: self._load(spec), spec.log_path), spec.log_path)
 
 
 class InProcessSession:
@@ -48,8 +50,8 @@ class InProcessSession:
 
     alive = True
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, log_path: Path) -> None:
+        self._app, self._log_path = app, log_path
 
     def handle(self, message: Envelope, deadline_seconds: float, max_reply_bytes: int) -> Content:
         """Call the app on a copy of the message. `deadline_seconds` cannot be kept here.
@@ -61,7 +63,7 @@ class InProcessSession:
         sent, _ = decode(b"".join(encode(message.content)))
         copy = Envelope(message.message_id, message.message_type, message.group_id, sent, message.seed)
         with _ONE_AT_A_TIME:
-            reply = _guarded(lambda: self._app.handle(copy))
+            reply = _guarded(lambda: self._app.handle(copy), self._log_path)
         raw = b"".join(encode(reply))
         if len(raw) > max_reply_bytes:
             raise SandboxError(f"The app's reply has {len(raw)} bytes; the limit is {max_reply_bytes}.")
@@ -71,10 +73,13 @@ class InProcessSession:
         """Nothing to end."""
 
 
-def _guarded(call: Callable[[], T]) -> T:
+def _guarded(call: Callable[[], T], log_path: Path) -> T:
     try:
         return call()
     except SandboxError:
         raise
     except (Exception, SystemExit) as err:  # whatever researcher code raises is the app's failure, not ours
-        raise SandboxError(f"The app raised {type(err).__name__}: {err}") from err
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("a", encoding="utf-8", errors="backslashreplace") as log:
+            traceback.print_exc(file=log)
+        raise SandboxError(f"The app failed ({type(err).__name__}); its own words are in the node's log.") from err

@@ -13,7 +13,7 @@ import contextlib
 import json
 import os
 import resource
-import shutil
+import secrets
 import tempfile
 import threading
 import time
@@ -63,12 +63,14 @@ class SubprocessSandbox:
         Raises:
             SandboxError: The bundle cannot be unpacked, or the process not started.
         """
-        scratch = Path(tempfile.mkdtemp(prefix="flame-sandbox-"))
+        scratch: Path | None = None
         try:
+            scratch = Path(tempfile.mkdtemp(prefix="flame-sandbox-"))
             unpack(spec.fab, scratch / _APP)
             worker, pipe = self._fork(spec.log_path, scratch)
         except OSError as err:
-            shutil.rmtree(scratch, ignore_errors=True)
+            if scratch is not None:
+                remove_tree(scratch)
             raise SandboxError(f"The worker could not be started ({err.strerror or err}).") from err
         return SubprocessSession(worker, pipe, spec, scratch)
 
@@ -166,7 +168,7 @@ class SubprocessSession:
             self._worker.end()
             with contextlib.suppress(OSError):
                 self._pipe.close()
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            remove_tree(self._scratch)
 
 
 def _environment() -> dict[str, str]:
@@ -206,3 +208,27 @@ def unpack(fab: Fab, folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
         path.chmod(0o444)
+
+
+def remove_tree(root: Path) -> None:
+    """Remove what an app may have left, as far as it can be removed. Never raises.
+
+    `shutil.rmtree` recurses, and an app can nest folders deeper than Python's stack and the longest path: here each
+    folder is moved up before it is emptied.
+    """
+    waiting = [root]
+    with contextlib.suppress(OSError):
+        root.chmod(0o700)
+        while waiting:
+            folder = waiting.pop()
+            for entry in list(os.scandir(folder)):
+                if entry.is_dir(follow_symlinks=False):
+                    moved = root / secrets.token_hex(16)
+                    Path(entry.path).chmod(0o700)
+                    Path(entry.path).rename(moved)
+                    waiting.append(moved)
+                else:
+                    Path(entry.path).unlink()
+            if folder != root:
+                folder.rmdir()
+        root.rmdir()

@@ -1,8 +1,8 @@
 """Deriving an analysis with other privacy terms: another `[tool.flame.privacy]`, another bundle, another digest.
 
-`--privacy none` states no claim. `--privacy site` states an enforced claim of unit site: the noise multiplier is chosen
-so that every message the contract allows fits into `--epsilon`. Message types whose contract cannot carry such a claim
-(open shapes, integers) are left out, and said so; `--messages` keeps only the named ones.
+`--privacy none` states no claim. `--privacy site` states an enforced claim of unit site, for one run: the noise
+multiplier is chosen so that every message the contract allows fits into `--epsilon`. Message types whose contract
+cannot carry such a claim (open shapes, integers) are left out, and said so; `--messages` keeps only the named ones.
 """
 
 from collections.abc import Mapping
@@ -72,7 +72,7 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
         )
     releases = sum(int(m["per_run"]) for m in kept.values())
     privacy = _enforced(wish.epsilon, wish.delta, clip_norm, noise_multiplier_for(wish.epsilon, wish.delta, releases))
-    terms |= {"messages": kept, "privacy": privacy}
+    terms |= {"messages": kept, "privacy": privacy, "limits": {**terms.get("limits", {}), "runs": 1}}
     parse_terms(terms)
     return Derived(with_terms(app_dir, terms), _left_out(stated, kept))
 

@@ -10,7 +10,6 @@ from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.terms import Privacy, Scalar
 from flame_fl.gate.approval import status_on
-from flame_fl.gate.ledger import NO_STORE
 from flame_fl.gate.workflow import Gate
 from flame_fl.privacy.accounting import epsilon
 from flame_fl.report.facts import NodeFacts, RefusalFacts, RoundFacts, TermsFacts
@@ -33,8 +32,7 @@ def node_facts(gate: Gate, manifest: Manifest, tally: Tally) -> NodeFacts:
         verified = True
     except VerificationError:
         entries, head, verified = 0, "", False
-    rho = max((gate.store.rho_spent(store) for store in [*gate.data, NO_STORE]), default=0.0)
-    delta = privacy.delta or gate.limits.delta
+    rho, delta = gate.store.rho_spent(), gate.limits.delta
     return NodeFacts(
         name=gate.node,
         status=status_on(record, datetime.now(UTC).date()).value if record else "unknown",

@@ -1,6 +1,6 @@
 """The sampler's distribution, two-sided: the right sigma is accepted, wrong ones and wrong shapes are rejected.
 
-Randomness is the operating system's (`ExactNoise()`), fresh in every run. False alarms: at most 1e-9 per test. Power:
+Randomness is the operating system's (`ExactNoise()`), fresh in every run. False alarms: below 1e-8 per test. Power:
 stated where a wrong sampler is run, and above 0.999 throughout (tests/support/statistics.py).
 """
 

@@ -1,6 +1,6 @@
 """What leaves under an enforced claim: the noise is the terms', the sensitivity is the ball's, failure looks like zero.
 
-Randomness is the operating system's where a distribution is claimed; false alarms at most 1e-9 per test.
+Randomness is the operating system's where a distribution is claimed; false alarms below 1e-8 per test.
 """
 
 from dataclasses import dataclass
@@ -70,6 +70,49 @@ def test_the_noise_that_leaves_is_noise_multiplier_times_clip_norm(
     assert mean_is(noise, 0.0, multiplier * clip_norm)
 
 
+@dataclass
+class Recorded:
+    """Noise that is written down."""
+
+    seeded: bool = False
+
+    def __post_init__(self) -> None:
+        self.draws: list[list[int]] = []
+
+    def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> list[int]:
+        self.draws.append(ExactNoise().discrete_gaussian(sigma_squared, count))
+        return self.draws[-1]
+
+
+@pytest.mark.parametrize("update", ["value", "delta"])
+def test_each_coordinate_leaves_with_a_draw_of_its_own_and_nothing_else(update: str) -> None:
+    """What leaves is q + draw, exactly, one draw per coordinate: no reuse, no rest of the raw update below a unit.
+
+    With clip_norm = 1 a unit is 2^-20, so released float64 values are whole multiples of it; under "delta" the sent
+    zeros are subtracted first.
+    """
+    raw = np.random.default_rng(3).normal(size=DIMENSIONS)
+    privacy, rules, noise = enforced(), WIDE.model_copy(update={"update": update}), Recorded()
+    reference = reference_of(wide(np.zeros(DIMENSIONS)), rules, privacy)
+    left = release(wide(raw), reference, rules, privacy, noise=noise).content.arrays["r"]["w"] * CLIP_INT
+    without = release(wide(raw), reference, rules, privacy, noise=NoNoise()).content.arrays["r"]["w"] * CLIP_INT
+    (draws,) = noise.draws
+    assert len(draws) == DIMENSIONS
+    np.testing.assert_array_equal(left, np.rint(left))
+    np.testing.assert_array_equal(left - without, draws)
+
+
+def test_with_noise_taken_away_a_delta_is_the_update_that_was_sent_up_to_clipping() -> None:
+    """Under "delta" it is the difference that is clipped, and what leaves lies that close to what was sent."""
+    rules, privacy = WIDE.model_copy(update={"update": "delta"}), enforced(clip_norm=5.0)
+    sent = np.linspace(-100.0, 100.0, DIMENSIONS)
+    change = np.zeros(DIMENSIONS)
+    change[0], change[1] = 300.0, -400.0
+    reference = reference_of(wide(sent), rules, privacy)
+    left = release(wide(sent + change), reference, rules, privacy, noise=NoNoise()).content.arrays["r"]["w"]
+    np.testing.assert_allclose((left - sent)[:3], [3.0, -4.0, 0.0], atol=2 * 5.0 / CLIP_INT)
+
+
 @pytest.mark.parametrize("factor", [Fraction(11, 10), Fraction(10, 11)])
 def test_a_gate_whose_noise_is_a_tenth_off_is_found(factor: Fraction) -> None:
     """Power above 1 - 1e-11."""
@@ -108,6 +151,26 @@ class TestSensitivity:
         integers = [np.rint(array * CLIP_INT).astype(object) for array in left]
         apart = int(sum((a - b) ** 2 for a, b in zip(*integers, strict=True)))
         assert apart <= (2 * CLIP_INT) ** 2
+
+    @pytest.mark.parametrize("update", ["value", "delta"])
+    def test_arrays_and_metrics_are_one_ball_and_failing_is_a_point_of_it(self, update: str) -> None:
+        """Arrays and a metric at opposite ends, and the zero vector of a failure: no two are further apart than 2 C."""
+        privacy = enforced(metric_share=1.0)
+        rules = message_terms(update=update, metrics=[LOSS])
+        reference = reference_of(Content({"arrays": {"w": np.ones(4), "b": np.ones(1, np.float32)}}), rules, privacy)
+
+        def vector(sign: float) -> np.ndarray:
+            arrays = {"w": np.full(4, sign * 1e9), "b": np.full(1, sign * 1e9, np.float32)}
+            content = Content({"arrays": arrays}, {"metrics": {"loss": 1.0 + 5.0 * sign}}) if sign else None
+            left = release(content, reference, rules, privacy, noise=NoNoise(), failed="" if sign else "died").content
+            flat = np.concatenate([left.arrays["arrays"]["w"], left.arrays["arrays"]["b"].astype(float)])
+            base = 1.0 if update == "delta" else 0.0
+            return np.append(flat - base, (float(left.metrics["metrics"]["loss"]) - 1.0) / 5.0)
+
+        plus, minus, failed = vector(1.0), vector(-1.0), vector(0.0)
+        assert np.linalg.norm(plus - minus) == pytest.approx(2.0, abs=1e-5)
+        for one, other in ((plus, minus), (plus, failed), (minus, failed)):
+            assert np.linalg.norm(one - other) <= 2.0 + 1e-6  # what float32 adds back is post-processing
 
     def test_opposite_updates_use_the_whole_diameter_so_nothing_less_could_be_accounted(self) -> None:
         worst = np.zeros(DIMENSIONS)

@@ -58,7 +58,7 @@ def changed(value: Any) -> Any:
         case bool():
             return not value
         case int() | float():
-            return value + 1 if value >= 1 else (value + 0.25) / 2
+            return value + 1 if value >= 1 else (value + 0.05) / 2
         case date():
             return value + timedelta(days=1)
         case _:

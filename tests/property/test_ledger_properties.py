@@ -80,9 +80,9 @@ class Spending(RuleBasedStateMachine):
 
     @invariant()
     def no_cap_is_exceeded(self) -> None:
-        assert epsilon(self.world.store.rho_spent("cohort"), 1e-5) <= CAP
+        assert epsilon(self.world.store.rho_spent(), 1e-5) <= CAP
         for record in self.world.store.approvals():
-            assert self.world.store.rho_spent("cohort", record.analysis_digest) <= OWN_CAP
+            assert self.world.store.rho_spent(record.analysis_digest) <= OWN_CAP
 
     @invariant()
     def everything_that_left_is_committed(self) -> None:
@@ -129,7 +129,7 @@ def test_gates_that_race_for_one_store_never_overspend_it(tmp_path: Path, count:
     racers = Racers(tmp_path)
     racers.run(count, 12)
     store = racers.worlds[0].store
-    assert epsilon(store.rho_spent("cohort"), 1e-5) <= CAP
+    assert epsilon(store.rho_spent(), 1e-5) <= CAP
     released = [entry for entry, _ in store.audit_rows() if entry["kind"] == "released"]
     refused = [entry for entry, _ in store.audit_rows() if entry["kind"] == "refused"]
     assert len(released) + len(refused) == 12 * count

@@ -58,6 +58,31 @@ def test_a_path_that_leaves_the_bundle_or_is_not_plain(name: str) -> None:
     refused(zip_of([(name, b"x")]))
 
 
+def test_a_path_of_many_folders_costs_no_memory() -> None:
+    """Every parent of every path is looked at: a path of 30,000 parts would cost a gigabyte."""
+    assert "too long" in refused(zip_of([("0/" + "a/" * 30_000 + "b", b"x")]))
+
+
+def test_an_empty_path() -> None:
+    refused(zip_of([("", b"x")]))
+
+
+def test_an_offset_beyond_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 64-bit header offset that no file can have."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as bundle:
+        bundle.writestr("a.py", b"x")
+        bundle.filelist[0].header_offset = 1 << 63
+    refused(out.getvalue())
+
+
+def test_a_dotted_key_of_thousands_of_parts_costs_no_memory() -> None:
+    """tomllib keeps every prefix of a key: 200 bytes of zip would cost gigabytes."""
+    raw = zip_of([("pyproject.toml", b".".join([b"a"] * 30_000) + b" = 1")])
+    with pytest.raises(InputError, match="more than 64 dots"):
+        _ = read_fab(raw).pyproject
+
+
 @pytest.mark.parametrize("kind", [0o120000, 0o060000, 0o020000, 0o010000, 0o140000, 0o040000])
 def test_a_link_a_device_a_pipe_a_socket_or_a_folder(kind: int) -> None:
     assert "plain file" in refused(entry(external_attr=(kind | 0o777) << 16))

@@ -197,7 +197,7 @@ class World:
         self.store = Store(self.folder / "state.db", durable=False)
         self.events: list[Event] = []
         if self.data is None:
-            self.data = {"cohort": DataView(self.folder / "cohort", "5" * 64, 100)}
+            self.data = {"cohort": DataView(self.folder / "cohort", "5" * 64, 100, ("samples.parquet", "patient_id"))}
         self.gate = Gate(
             node="DIZ-1",
             node_id=1,

@@ -1,8 +1,8 @@
 """Two-sided tests of noise, with the error of each kind stated.
 
-Every test here has false-alarm probability at most `ALPHA` for a right sampler with fresh randomness, so a failure is a
-finding and not bad luck. The sample sizes are chosen for a power of at least 0.999 against the wrong samplers that the
-tests name; each of those is run, and must be rejected.
+Every test here has a false-alarm probability of about `ALPHA`, below 1e-8, for a right sampler with fresh randomness:
+a failure is a finding and not bad luck. The sample sizes are chosen for a power of at least 0.999 against the wrong
+samplers that the tests name; those are run, and must be rejected.
 """
 
 import math
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-ALPHA = 1e-9
+ALPHA = 1e-9  # of the reference distribution; Pearson's, with its smallest cells, is off by a factor below 5 there
 
 
 def discrete_gaussian_pmf(sigma: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:

@@ -221,3 +221,25 @@ class TestOverrides:
     )
     def test_a_list_allows_its_values_of_the_same_type(self, value: Any, default: Any, allowed: bool) -> None:
         assert OverrideRule(one_of=("a", 1)).allows(value, default) is allowed
+
+
+def test_a_contract_of_more_arrays_than_a_reply_can_list_is_an_error() -> None:
+    """Or its first answer would leave, and could never be sent again."""
+    arrays = [W | {"name": f"w{n}"} for n in range(10_001)]
+    assert "more than one reply's header holds" in wrong(**message(arrays=arrays))
+
+
+def test_a_contract_whose_names_fill_a_header_is_an_error() -> None:
+    """Under an enforced claim a reply that cannot be framed would be a refusal."""
+    metrics = [LOSS | {"name": f"{n}" + "ß" * 250} for n in range(1000)]
+    assert "more than one reply's header holds" in wrong(**message(metrics=metrics))
+
+
+def test_a_contract_of_long_lists_of_metrics_is_an_error() -> None:
+    metrics = [LOSS | {"name": f"m{n}", "length": 10_000} for n in range(3)]
+    assert "more than one reply's header holds" in wrong(**message(metrics=metrics))
+
+
+@pytest.mark.parametrize("shape", [[0, 1 << 31, 1 << 31, 1 << 31], [1 << 31, 2]])
+def test_a_shape_beyond_any_array_is_an_error(shape: list[int]) -> None:
+    assert "beyond any array" in wrong(**message(arrays=[W | {"shape": shape}]))

@@ -33,10 +33,10 @@ def test_exactly_the_calibrated_number_of_releases_is_admitted(world: World, rel
     app = fab(8.0, releases)
     world.decide(app)
     assert admitted(world, app) == releases
-    assert epsilon(world.store.rho_spent("cohort"), 1e-5) <= 8.0
+    assert epsilon(world.store.rho_spent(), 1e-5) <= 8.0
 
 
-def test_the_stores_lifetime_cap_is_shared_by_all_analyses(make_world: Make) -> None:
+def test_the_sites_lifetime_cap_is_shared_by_all_analyses(make_world: Make) -> None:
     world = make_world(limits=NodeLimits(8.0, 1e-5, 5))
     first, second = fab(1e6, 6), fab(1e6, 6, limits={"runs": 3})
     for app in (first, second):
@@ -74,16 +74,30 @@ def test_an_analysis_without_a_store_is_debited_too(world: World) -> None:
     assert [entry.store for entry in world.store.ledger()] == [NO_STORE]
 
 
-def test_a_refusal_by_one_store_debits_none(make_world: Make) -> None:
-    world = make_world()
+def with_two_stores(make_world: Make, **limits: float) -> World:
+    world = make_world(limits=NodeLimits(limits.get("cap", 1000.0), 1e-5, 5))
     assert world.data is not None
     world.data["other"] = world.data["cohort"]
-    store = terms_table()["data"]["cohort"]
-    both, one = fab(8.0, 1, data={"cohort": store, "other": store}), fab(1e6, 1, data={"other": store})
-    world = world.replaced(limits=NodeLimits(8.0, 1e-5, 5))
-    for app in (both, one):
+    return world
+
+
+def test_one_site_has_one_account_whatever_its_stores_are_called(make_world: Make) -> None:
+    """The unit is the site: two releases from two stores cost what two releases from one store cost."""
+    world, store = with_two_stores(make_world, cap=8.0), terms_table()["data"]["cohort"]
+    apps = [fab(1e6, 1, data={name: store}) for name in ("cohort", "other")]
+    for app in apps:
         world.decide(app)
-    world.released(one, run_id=1)
-    assert world.code(both, run_id=2) is RefusalCode.BUDGET_EXHAUSTED
-    assert world.store.rho_spent("cohort") == 0.0
+    world.released(apps[0], run_id=1)
+    assert world.code(apps[1], run_id=2) is RefusalCode.BUDGET_EXHAUSTED
     assert world.store.legs_of("2") == 0
+    assert [entry.store for entry in world.store.ledger()] == ["cohort"]
+
+
+def test_a_release_from_two_stores_is_one_release(make_world: Make) -> None:
+    """It is noted with both, and costs the site its event once."""
+    world, store = with_two_stores(make_world), terms_table()["data"]["cohort"]
+    app = fab(8.0, 4, data={"cohort": store, "other": store})
+    world.decide(app)
+    world.released(app)
+    (first, second) = world.store.ledger()
+    assert world.store.rho_spent() == first.rho == second.rho

@@ -128,6 +128,15 @@ class TestLegs:
         (file,) = [p for p in store.path.parent.rglob("*") if p.is_file() and p.stat().st_size == len(LARGE)]
         assert file.resolve().is_relative_to(store.path.parent / "replies")
 
+    def test_an_attempt_that_lost_leaves_the_winner_s_reply_alone(self, store: Store) -> None:
+        """Large replies are files: the loser's must not be written over the one that was committed."""
+        first, second = reserve(store), reserve(store)
+        assert store.end_leg("r", "l", second, reply=LARGE)
+        assert not store.end_leg("r", "l", first, reply=LARGE[:-1] + b"x")
+        leg = store.leg("r", "l")
+        assert leg is not None
+        assert leg.reply == LARGE
+
     def test_forgetting_a_run_drops_its_replies_and_keeps_its_legs(self, store: Store) -> None:
         store.end_leg("r", "l", reserve(store), reply=LARGE)
         store.forget_replies("r")
@@ -141,11 +150,12 @@ class TestLedger:
     def debit(self, store: Store, name: str = "s", digest: str = "d", attempt: int = 1) -> None:
         store.debit(name, project="p", digest=digest, run_id="r", leg_id="l", attempt=attempt, event=site_release(1.0))
 
-    def test_debits_add_up_by_store_and_by_analysis(self, store: Store) -> None:
+    def test_attempts_add_up_and_the_stores_of_one_attempt_do_not(self, store: Store) -> None:
+        assert store.rho_spent() == 0.0
         self.debit(store)
-        self.debit(store, digest="e")
         self.debit(store, "other")
-        assert (store.rho_spent("s"), store.rho_spent("s", "d"), store.rho_spent("none")) == (4.0, 2.0, 0.0)
+        self.debit(store, digest="e", attempt=2)
+        assert (store.rho_spent(), store.rho_spent("d"), store.rho_spent("none")) == (4.0, 2.0, 0.0)
 
     def test_an_entry_holds_the_event_not_only_its_cost(self, store: Store) -> None:
         self.debit(store)
@@ -157,4 +167,4 @@ class TestLedger:
         self.debit(store, attempt=2)
         store.commit_debit("r", "l", 2)
         assert [entry.state for entry in store.ledger()] == ["reserved", "committed"]
-        assert store.rho_spent("s") == 4.0
+        assert store.rho_spent() == 4.0

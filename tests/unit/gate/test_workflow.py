@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +11,25 @@ import pytest
 from flame_fl.contract.content import Content
 from flame_fl.contract.errors import SandboxError, SandboxTimeoutError
 from flame_fl.contract.frames import decode
-from flame_fl.contract.ports import Envelope
+from flame_fl.contract.ports import Envelope, SandboxSpec
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.task import Reply, Run
 from flame_fl.contract.terms import MessageTerms
 from flame_fl.gate.approval import Status
 from flame_fl.gate.sessions import StoppedError
 from flame_fl.gate.workflow import STATUS_MESSAGE, NodeLimits
-from tests.support.gates import ENFORCED, TRAIN, FakeSandbox, World, good_update, make_fab, make_terms, terms_table
+from tests.support.gates import (
+    ENFORCED,
+    NO_CLAIM,
+    TRAIN,
+    FakeSandbox,
+    FakeSession,
+    World,
+    good_update,
+    make_fab,
+    make_terms,
+    terms_table,
+)
 
 Make = Callable[..., World]
 FAB = make_fab()
@@ -397,7 +409,7 @@ class TestBudget:
         world.decide(NOISY)
         world.sandbox.answer = raises(SandboxError("it died"))
         world.released(NOISY)
-        assert world.store.rho_spent("cohort") == 2.0
+        assert world.store.rho_spent() == 2.0
 
     def test_an_analysis_without_a_claim_is_in_the_ledger_without_a_cost(self, world: World) -> None:
         world.decide(FAB)
@@ -441,10 +453,156 @@ def test_every_decision_is_in_the_chain(world: World) -> None:
         "refused",
         "approval-approved",
         "run-opened",
+        "reserved",
         "released",
         "refused",
     ]
-    assert world.store.verify_audit()[0] == 6
+    assert world.store.verify_audit()[0] == 7
+
+
+def test_an_attempt_that_died_is_in_the_chain_with_its_cost(world: World) -> None:
+    """Reserving is what lets an app see data: it leaves evidence even if nothing ever comes of it."""
+    noisy = make_fab(terms_table(privacy=ENFORCED))
+    world.decide(noisy)
+    world.sandbox.answer = kill_the_gate
+    with pytest.raises(KeyboardInterrupt):
+        world.ask(noisy)
+    kind, body = world.audit()[-1]
+    assert (kind, body["attempt"], body["stores"]) == ("reserved", 1, ["cohort"])
+    assert body["event"] == {"event": "gaussian", "noise_multiplier": 0.5, "relation": "replace-one-site"}
+
+
+def kill_the_gate(message: Envelope) -> Content:
+    raise KeyboardInterrupt
+
+
+class TestDecisionsWhileTheAppWorks:
+    """A steward need not wait for an app: what is decided holds before anything leaves."""
+
+    @pytest.mark.parametrize("privacy", [NO_CLAIM, ENFORCED], ids=["no claim", "enforced"])
+    @pytest.mark.parametrize(
+        ("status", "code"), [(Status.WITHDRAWN, 907), (Status.REJECTED, 901), (Status.PENDING, 902)]
+    )
+    def test_nothing_leaves_of_an_analysis_that_is_no_longer_approved(
+        self, world: World, status: Status, code: int, privacy: dict[str, Any]
+    ) -> None:
+        fab = make_fab(terms_table(privacy=privacy))
+        world.decide(fab)
+
+        def decide_meanwhile(message: Envelope) -> Content:
+            world.decide(fab, status)
+            return good_update()
+
+        world.sandbox.answer = decide_meanwhile
+        assert world.code(fab) == code
+        assert world.sandbox.sessions[0].closed
+        assert [entry.state for entry in world.store.ledger()] == ["reserved"]
+
+    def test_an_approval_that_expires_meanwhile_releases_nothing(self, world: World) -> None:
+        world.decide(FAB)
+
+        def a_year_passes(message: Envelope) -> Content:
+            world.today = date(2027, 6, 1)
+            return good_update()
+
+        world.sandbox.answer = a_year_passes
+        assert world.code(FAB) is RefusalCode.WITHDRAWN_OR_EXPIRED
+
+    def test_an_approval_on_other_terms_releases_nothing_of_the_old_ones(self, world: World) -> None:
+        world.decide(FAB)
+
+        def other_terms(message: Envelope) -> Content:
+            world.decide(FAB, steward_terms=make_terms(limits={"runs": 1}))
+            return good_update()
+
+        world.sandbox.answer = other_terms
+        assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
+
+    def test_a_session_does_not_outlive_the_terms_it_was_started_under(self, world: World) -> None:
+        """With a store taken away, the next message meets a new session that sees one store only."""
+        assert world.data is not None
+        world.data["genomes"] = world.data["cohort"]
+        both = {name: terms_table()["data"]["cohort"] for name in ("cohort", "genomes")}
+        fab = make_fab(terms_table(data=both))
+        world.decide(fab)
+        world.released(fab, leg="1")
+        world.decide(fab, steward_terms=make_terms())
+        world.released(fab, leg="2")
+        seen = [sorted(k for k in spec.node_config if k.startswith("data-")) for spec in world.sandbox.specs]
+        assert seen == [["data-cohort", "data-genomes"], ["data-cohort"]]
+        assert world.sandbox.sessions[0].closed
+
+    def test_one_analysis_cannot_end_another_s_session(self, world: World) -> None:
+        """The hub chooses run ids: a withdrawn analysis under the run id of another one."""
+        other = make_fab(name="other-app")
+        world.decide(FAB)
+        world.decide(other, Status.WITHDRAWN)
+        world.released(FAB, leg="1")
+        assert world.code(other, leg="9") is RefusalCode.WITHDRAWN_OR_EXPIRED
+        world.released(FAB, leg="2")
+        assert len(world.sandbox.sessions) == 1
+
+
+class TestStop:
+    """`stop` holds for what is going on and for what comes later."""
+
+    def test_a_leg_after_it_is_not_answered(self, world: World) -> None:
+        world.decide(FAB)
+        world.gate.stop()
+        with pytest.raises(StoppedError):
+            world.ask(FAB)
+        assert world.sandbox.specs == []
+
+    def test_a_session_that_was_just_being_started_is_ended(self, world: World) -> None:
+        world.decide(FAB)
+        start = world.sandbox.start
+
+        def stop_meanwhile(spec: SandboxSpec) -> FakeSession:
+            session = start(spec)
+            world.gate.stop()
+            return session
+
+        world.sandbox.start = stop_meanwhile  # type: ignore[method-assign]
+        with pytest.raises(StoppedError):
+            world.ask(FAB)
+        assert world.sandbox.sessions[0].closed
+
+
+@pytest.mark.parametrize("privacy", [NO_CLAIM, ENFORCED], ids=["no claim", "enforced"])
+@pytest.mark.parametrize("fault", [RecursionError("deep"), MemoryError(), OSError(28, "full"), ValueError("bug")])
+def test_a_sandbox_s_own_fault_is_the_app_s_failure(world: World, fault: Exception, privacy: dict[str, Any]) -> None:
+    """Whatever is raised on the sandbox's side is 905, or the zero vector under a claim; it never escapes."""
+
+    def broken(message: Envelope) -> Content:
+        raise fault
+
+    world.sandbox.answer = broken
+    fab = make_fab(terms_table(privacy=privacy))
+    world.decide(fab)
+    assert world.code(fab) is (RefusalCode.SANDBOX_FAILED if privacy is NO_CLAIM else None)
+
+
+def test_a_session_that_cannot_be_closed_stops_nothing(world: World) -> None:
+    """A port that breaks its promise: ending its session is suppressed, and the next one is started."""
+
+    def no(self: FakeSession) -> None:
+        self.alive = False
+        raise RecursionError
+
+    world.decide(FAB)
+    world.released(FAB, leg="1")
+    world.sandbox.sessions[0].close = no.__get__(world.sandbox.sessions[0])  # type: ignore[method-assign]
+    world.gate.end_run(7)
+    world.released(FAB, leg="2")
+
+
+def test_patients_are_those_of_the_table_and_column_that_the_terms_name(world: World) -> None:
+    """A count of something else is no answer to how many patients there are."""
+    store = {"table": "other.parquet", "patient_id": "patient_id", "min_patients": 10}
+    fab = make_fab(terms_table(data={"cohort": store}))
+    world.decide(fab)
+    assert world.code(fab) is RefusalCode.TERMS_VIOLATED
+    assert world.sandbox.specs == []
 
 
 def test_the_contract_used_here_is_what_the_tests_think(world: World) -> None:

@@ -1,14 +1,17 @@
 """The price of noise, worked out on blood: a clock from one noisy matrix of second moments. Not enforced by any gate.
 
-A patient's row is v = (1, x, y): 71 betas and the transformed age, centred and scaled by public constants and scaled
-down to norm C where longer. The sum of v v' over patients changes by at most C^2 in Frobenius norm when one patient is
+A sample's row is v = (1, x, y): 71 betas and the transformed age, centred and scaled by public constants and scaled
+down to norm C where longer. The sum of v v' over samples changes by at most C^2 in Frobenius norm when one sample is
 added or removed, so Gaussian noise of standard deviation sigma C^2 on the diagonal and sigma C^2 / sqrt 2 above it
-(mirrored below) gives (epsilon, delta)-differential privacy for the unit patient, with sigma from the exact condition
+(mirrored below) gives (epsilon, delta)-differential privacy for the unit sample, which is a patient if each gave one
+(the set does not say), with sigma from the exact condition
 of Balle and Wang, "Improving the Gaussian mechanism for differential privacy", ICML 2018. Everything after that is
 post-processing: eigenvalues below zero are cut, and a ridge of the size of the noise steadies the solution. The idea is
 that of Dwork et al., "Analyze Gauss", STOC 2014.
 
-What the claim does not cover: the 71 CpGs were chosen by the clock's authors on these very samples.
+What the claim does not cover: the 71 CpGs were chosen by the clock's authors on these very samples; `_BETA_SCALE` and
+`_CLIP_SHARE` were set with this set in view; the public mean betas may overlap with it; the number of samples and the
+guess are exact. Each epsilon is one release of its own: publishing several adds up. "Without noise" is still clipped.
 """
 
 from dataclasses import dataclass
@@ -107,11 +110,15 @@ def _rows(betas: Float, centre: Float, target: Float) -> Float:
     return np.column_stack([np.ones(len(x)), x, y])
 
 
+def _noise(size: int, spread: float, generator: np.random.Generator) -> Float:
+    """A symmetric matrix of noise: `spread` on the diagonal, `spread` / sqrt 2 above it."""
+    above = np.triu(generator.normal(0.0, spread / np.sqrt(2.0), (size, size)), 1)
+    return above + above.T + np.diag(generator.normal(0.0, spread, size))
+
+
 def _noisy(moments: Float, spread: float, generator: np.random.Generator) -> Float:
-    """The matrix with symmetric noise, made positive semidefinite again."""
-    above = np.triu(generator.normal(0.0, spread / np.sqrt(2.0), moments.shape), 1)
-    diagonal = np.diag(generator.normal(0.0, spread, len(moments)))
-    values, vectors = np.linalg.eigh(moments + above + above.T + diagonal)
+    """The matrix with noise, made positive semidefinite again."""
+    values, vectors = np.linalg.eigh(moments + _noise(len(moments), spread, generator))
     return (vectors * np.maximum(values, 0.0)) @ vectors.T
 
 

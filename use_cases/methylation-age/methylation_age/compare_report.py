@@ -138,7 +138,7 @@ def tables(
             {
                 "title": f"Blood clock under one noisy release ({blood.LABEL})",
                 "caption": f"Measured blood methylation, {price.train} patients to train and {price.test} to test, 71 "
-                f"CpGs; unit patient, δ = {blood.DELTA:g}. Guessing the mean age: {price.guess:.1f} years.",
+                f"CpGs; unit sample, δ = {blood.DELTA:g}. Guessing the mean age: {price.guess:.1f} years.",
                 "columns": ["ε", "MAE (years)", "spread over draws"],
                 "rows": [
                     *[[f"{epsilon:g}", f"{error:.2f}", f"{spread:.2f}"] for epsilon, error, spread in cells],

@@ -173,7 +173,7 @@ def noise_price(folder: Path, epsilons: Sequence[float], errors: Sequence[float]
     with _figure(folder, "noise-price", 6.0, 3.4) as axes:
         axes.plot(epsilons, errors, "o-", ms=4, color=COLOURS[5], label="one noisy release")
         axes.axhline(without, color=GREY, lw=1, ls="--", label="without noise")
-        axes.set(xscale="log", xlabel="ε (δ = 1e-5, unit: patient)", ylabel="mean absolute error (years)")
+        axes.set(xscale="log", xlabel="ε (δ = 1e-5, unit: sample)", ylabel="mean absolute error (years)")
         axes.set_xticks(list(epsilons), [f"{epsilon:g}" for epsilon in epsilons])
         axes.minorticks_off()
         axes.legend()
