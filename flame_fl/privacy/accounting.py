@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from dp_accounting import dp_event, mechanism_calibration, rdp
 
 
 @dataclass(frozen=True)
@@ -61,6 +60,8 @@ def epsilon(rho: float, delta: float) -> float:
 
 @functools.lru_cache(maxsize=4096)
 def _epsilon(rho: float, delta: float) -> float:
+    from dp_accounting import dp_event, rdp  # noqa: PLC0415  (brings all of SciPy: only where something is claimed)
+
     accountant = rdp.RdpAccountant(_orders())
     accountant.compose(dp_event.GaussianDpEvent(math.sqrt(1.0 / (2.0 * rho))))
     return float(accountant.get_epsilon(delta))
@@ -90,7 +91,12 @@ def noise_multiplier_for(epsilon_target: float, delta: float, releases: int) -> 
     """The terms' noise multiplier (per clip_norm) for `releases` releases of unit site within `epsilon_target`.
 
     Rounded up in its fourth digit, so that the filter admits all of them.
+
+    Raises:
+        ValueError: No multiplier between 1e-4 and 1e6 will do.
     """
+
+    from dp_accounting import dp_event, mechanism_calibration, rdp  # noqa: PLC0415  (as above)
 
     def event(multiplier: float) -> dp_event.DpEvent:
         return dp_event.SelfComposedDpEvent(dp_event.GaussianDpEvent(multiplier / 2.0), releases)

@@ -71,7 +71,14 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
             mend="An enforced claim needs float arrays of exact shape, and metrics with min and max.",
         )
     releases = sum(int(m["per_run"]) for m in kept.values())
-    privacy = _enforced(wish.epsilon, wish.delta, clip_norm, noise_multiplier_for(wish.epsilon, wish.delta, releases))
+    try:
+        multiplier = noise_multiplier_for(wish.epsilon, wish.delta, releases)
+    except ValueError as err:
+        raise InputError(
+            f"No noise makes {releases} releases cost ε = {wish.epsilon:g} at δ = {wish.delta:g}.",
+            mend="Choose a larger --epsilon, or fewer messages with --messages.",
+        ) from err
+    privacy = _enforced(wish.epsilon, wish.delta, clip_norm, multiplier)
     terms |= {"messages": kept, "privacy": privacy, "limits": {**terms.get("limits", {}), "runs": 1}}
     parse_terms(terms)
     return Derived(with_terms(app_dir, terms), _left_out(stated, kept))

@@ -1,5 +1,7 @@
 """The hub: Flower's own FedAvg over all nodes, training and evaluation in every round."""
 
+import time
+
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
@@ -16,5 +18,7 @@ def main(grid: Grid, context: Context) -> None:
     nodes, rounds = int(context.run_config["nodes"]), int(context.run_config["rounds"])
     strategy = FedAvg(min_train_nodes=nodes, min_evaluate_nodes=nodes, min_available_nodes=nodes)
     start = ArrayRecord({"coef": Array(np.zeros(FEATURES)), "intercept": Array(np.zeros(1))})
+    begun = time.perf_counter()
     result = strategy.start(grid, start, num_rounds=rounds)
+    print(f"strategy seconds {time.perf_counter() - begun:.4f}")
     print(f"final loss {result.evaluate_metrics_clientapp[rounds]['loss']:.12e}")

@@ -1,0 +1,206 @@
+"""`make bench`: measures side by side, and writes one table, RESULTS.md.
+
+    python benchmarks/run.py [--runs 5] [--only WORD]
+
+Ours and the peer's runs alternate, so that what else the machine does meets both. Every pair must have computed the
+same thing, or there is no row.
+"""
+
+import argparse
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import measure
+from peer import FlowerSimulation
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+TEN_NODES, NODES = HERE / "apps" / "ten-nodes", 10
+METHYLATION = ROOT / "use_cases" / "methylation-age"
+FLAME = str(Path(sys.executable).parent / "flame")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `better` says which way the ratio is read."""
+
+    work: str
+    ours: Sequence[float]
+    peer: Sequence[float]
+    unit: str
+    better: str  # "peer ÷ ours" or "ours ÷ peer"
+    aim: str
+    command: str
+
+    @property
+    def ratios(self) -> list[float]:
+        """One per pair of runs."""
+        ours_first = self.better == "ours ÷ peer"
+        return [o / p if ours_first else p / o for o, p in zip(self.ours, self.peer, strict=True)]
+
+    def __str__(self) -> str:
+        ratios = self.ratios
+        middle = f"**{statistics.median(ratios):.2f}** ({self.better})"
+        return (
+            f"| {self.work} | {self._shown(self.ours)} | {self._shown(self.peer)} | {middle}"
+            f" | {min(ratios):.2f} to {max(ratios):.2f} ({len(ratios)}) | {self.aim} | `{self.command}` |"
+        )
+
+    def _shown(self, values: Sequence[float]) -> str:
+        return f"{statistics.median(values):.3g} {self.unit}"
+
+
+def simulate_once(sandbox: str, *, memory: bool = False) -> measure.Finished:
+    """The whole `flame simulate` of the ten-nodes app."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            FLAME,
+            "simulate",
+            str(TEN_NODES),
+            "--nodes",
+            str(NODES),
+            "--sandbox",
+            sandbox,
+            "--out",
+            f"{folder}/r",
+        ]
+        return measure.run(command, cwd=Path(folder), environment={}, memory=memory)
+
+
+def loss(output: str) -> str:
+    """Ten digits of the last round's loss: by it two runs did the same work."""
+    found = re.findall(r"final loss ([0-9.e+-]+)", output)
+    if not found:
+        raise RuntimeError(f"No final loss in:\n{output[-2000:]}")
+    return f"{float(found[-1]):.9e}"
+
+
+def strategy_seconds(output: str) -> float:
+    """What the ServerApp measured around its strategy."""
+    return float(re.findall(r"strategy seconds ([0-9.]+)", output)[-1])
+
+
+def same(ours: measure.Finished, theirs: measure.Finished) -> None:
+    """Raise if the two did not compute the same."""
+    if loss(ours.output) != loss(theirs.output):
+        raise RuntimeError("The two runs did not compute the same loss.")
+
+
+def ten_nodes(runs: int, say: Callable[[str], None]) -> list[Row]:
+    """`flame simulate` against `flwr run`: seconds of the whole process and of the run alone, and memory."""
+    whole: dict[str, list[float]] = {"in-process": [], "subprocess": []}
+    strategy: dict[str, list[float]] = {"in-process": [], "subprocess": []}
+    memory: dict[str, list[float]] = {"in-process": [], "subprocess": []}
+    whole_peer, strategy_peer, memory_peer = [], [], []
+    with FlowerSimulation(NODES) as flower:
+        flower.run(TEN_NODES)  # starts its SuperLink, which stays
+        for number in range(runs):
+            say(f"ten nodes, pair {number + 1} of {runs}")
+            theirs = flower.run(TEN_NODES)
+            whole_peer.append(theirs.seconds)
+            strategy_peer.append(strategy_seconds(theirs.output))
+            for sandbox, seconds in whole.items():
+                ours = simulate_once(sandbox)
+                same(ours, theirs)
+                seconds.append(ours.seconds)
+                strategy[sandbox].append(strategy_seconds(ours.output))
+        for number in range(runs):
+            say(f"ten nodes, memory, pair {number + 1} of {runs}")
+            memory_peer.append(flower.run(TEN_NODES, memory=True).peak_bytes / 1e6)
+            for sandbox, peaks in memory.items():
+                peaks.append(simulate_once(sandbox, memory=True).peak_bytes / 1e6)
+    rows = []
+    for sandbox, aims in (("in-process", ("≥ 8", "≥ 20", "≥ 5")), ("subprocess", ("–", "–", "–"))):
+        measured = (
+            ("whole process", whole[sandbox], whole_peer, "s"),
+            ("the ServerApp's clock round its strategy", strategy[sandbox], strategy_peer, "s"),
+            ("peak memory of all processes", memory[sandbox], memory_peer, "MB"),
+        )
+        command = f"flame simulate benchmarks/apps/ten-nodes --nodes {NODES} --sandbox {sandbox}"
+        for (what, ours_, peer_, unit), aim in zip(measured, aims, strict=True):
+            work = f"{NODES} nodes, 5 rounds of training and evaluation, {sandbox} sandboxes: {what}"
+            rows.append(Row(work, ours_, peer_, unit, "peer ÷ ours", aim, command))
+    return rows
+
+
+def methylation(runs: int, say: Callable[[str], None]) -> list[Row]:
+    """The methylation federation against the computation it contains, in one process."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        prepare = ["prepare", "--out", str(data), "--nodes", "5", "--seed", "1"]
+        subprocess.run([sys.executable, "-m", "methylation_age", *prepare], check=True, stdout=subprocess.DEVNULL)
+        ours, pure = [], []
+        threads = {name: str(os.cpu_count()) for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS")}
+        for number in range(runs):
+            say(f"methylation, pair {number + 1} of {runs}")
+            alone = measure.run(
+                [sys.executable, str(HERE / "methylation_pure.py"), str(data)], cwd=ROOT, environment=threads
+            )
+            out = Path(folder) / f"run-{number}"
+            command = [FLAME, "simulate", str(METHYLATION), "--data", str(data), "--out", str(out)]
+            ours.append(measure.run(command, cwd=ROOT, environment={}).seconds)
+            pure.append(alone.seconds)
+            _same_error(out, alone.output)
+    return [
+        Row("Age from methylation, 5 DIZ, subprocess sandboxes, whole process, against the same fits in one process "
+            "without Flower or gate (BLAS on all cores)", ours, pure, "s", "ours ÷ peer", "≤ 1.3",
+            "flame simulate use_cases/methylation-age --data DATA")
+    ]  # fmt: skip
+
+
+def _same_error(out: Path, output: str) -> None:
+    shown = re.search(r'"value": "([0-9.]+) years"', (out / "report.json").read_text())
+    alone = re.search(r"elastic net MAE ([0-9.]+)", output)
+    if not shown or not alone or abs(float(shown[1]) - float(alone[1])) > 0.006:
+        raise RuntimeError("The federation and the pure computation did not find the same clock.")
+
+
+WORKS = {"ten-nodes": ten_nodes, "methylation": methylation}
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--only", choices=WORKS)
+    wanted = parser.parse_args()
+    rows: list[Row] = []
+    for name, work in WORKS.items():
+        if wanted.only in {None, name}:
+            rows += work(wanted.runs, lambda text: print(text, flush=True))
+    table = "\n".join(str(row) for row in rows)
+    print(table)
+    if wanted.only is None:
+        (HERE / "RESULTS.md").write_text(_page(table))
+        print("wrote benchmarks/RESULTS.md")
+
+
+def _page(table: str) -> str:
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("flwr", "ray", "numpy", "torch"))
+    return f"""# Results
+
+Written by `make bench`. Ours and the peer's runs alternate on one machine; every figure is a median, the spread is the
+smallest and largest ratio over so many pairs. The peer of the first rows is `flwr run` (Flower's simulation on Ray)
+with its SuperLink already running and without run-time installation of dependencies; gates are on in all of ours. Both
+sides must have computed the same result, or the row is not written. The ServerApp's clock leaves out interpreter start
+and imports of the main process, and on our side bundle, state and report.
+
+{len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}, {versions}.
+
+| work | ours | peer | ratio | spread (pairs) | aim | command |
+|---|---|---|---|---|---|---|
+{table}
+"""
+
+
+if __name__ == "__main__":
+    main()
