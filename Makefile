@@ -49,6 +49,7 @@ format: $(VENV)/.ready
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.ready
+	$(PIP) install -c constraints.txt -e '.[bench]'
 	$(BIN)/python benchmarks/run.py
 
 docs: $(VENV)/.ready
@@ -58,9 +59,10 @@ docs: $(VENV)/.ready
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip -q install torch==2.13.0 flwr==1.41.0
-	.venv-lock/bin/python -m pip -q install -e '.[report,dev]' -e strategies -e use_cases/methylation-age
+	.venv-lock/bin/python -m pip -q install -e '.[report,dev,bench]' -e strategies -e use_cases/methylation-age
 	( echo "# Locked versions for make, compiled on Python 3.11 by 'make lock'."; \
-	  .venv-lock/bin/python -m pip freeze --exclude-editable | grep -v '@' | sed 's/^torch==.*/torch==2.13.0/' ) > constraints.txt
+	  .venv-lock/bin/python -m pip freeze --all --exclude-editable | grep -v -e '@' -e '^pip==' \
+	  | sed 's/^torch==.*/torch==2.13.0/' ) > constraints.txt
 	rm -rf .venv-lock
 
 clean:

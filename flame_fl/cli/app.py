@@ -1,6 +1,8 @@
 """`flame app new|check|build`: a researcher's side of an analysis, before anybody is asked."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -60,13 +62,32 @@ def build(
     raw = build_fab(folder)
     fab = read_fab(raw)
     manifest = manifest_of(fab)
-    out.mkdir(parents=True, exist_ok=True)
     stem = f"{manifest.app.rpartition('/')[2]}-{manifest.digest[:8]}"
-    (out / f"{stem}.fab").write_bytes(raw)
     said = {"digest": manifest.digest, "fab_sha256": fab.sha256, "manifest": manifest.as_json()}
-    (out / f"{stem}.manifest.json").write_text(json.dumps(said, indent=2, sort_keys=True) + "\n")
+    text = json.dumps(said, indent=2, sort_keys=True) + "\n"
+    _write_all(out, {f"{stem}.fab": raw, f"{stem}.manifest.json": text.encode()})
     stdout.print(f"{escaped(out / f'{stem}.fab')}\n{escaped(out / f'{stem}.manifest.json')}", highlight=False)
     stdout.print(f"analysis digest {manifest.digest}", highlight=False)
+
+
+def _write_all(out: Path, files: dict[str, bytes]) -> None:
+    """All of the files, or none of them."""
+    written: list[Path] = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            beside = out / f".{name}.new"
+            written.append(beside)
+            beside.write_bytes(data)
+            if (out / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        for name in files:
+            (out / f".{name}.new").replace(out / name)
+    except OSError as err:
+        for path in written:
+            path.unlink(missing_ok=True)
+        why = err.strerror or "it is in the way"
+        raise InputError(f"{out} cannot be written ({why}).", mend="Choose another --out.") from err
 
 
 def _show(manifest: Manifest, terms: Terms, files: int) -> None:

@@ -1,6 +1,8 @@
 """`flame node audit`: check and print a node's audit chain."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +10,8 @@ import typer
 from rich.table import Table
 
 from flame_fl.cli.console import escaped, stdout
-from flame_fl.contract.errors import InputError
+from flame_fl.contract.errors import InputError, VerificationError
+from flame_fl.gate.database import require_state
 from flame_fl.gate.store import Store
 
 cli = typer.Typer(help="A DIZ's node.", no_args_is_help=True)
@@ -23,13 +26,12 @@ def verify(path: Where, as_json: Annotated[bool, typer.Option("--json")] = False
     """Recompute the chain of every node found; exit code 5 if one does not hold."""
     found = []
     for name, file in _state_files(path):
-        store = Store(file)
-        try:
-            entries, head = store.verify_audit()
-            debits = store.ledger()
-        finally:
-            store.close()
-        found.append({"node": name, "entries": entries, "head": head, "ledger_entries": len(debits)})
+        with _opened(file) as store:
+            try:
+                entries, head = store.verify_audit()
+            except VerificationError as err:
+                raise VerificationError(f"{name}: {err.message}", mend=f"{file}: {err.mend}") from err
+            found.append({"node": name, "entries": entries, "head": head, "ledger_entries": len(store.ledger())})
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -46,15 +48,23 @@ def verify(path: Where, as_json: Annotated[bool, typer.Option("--json")] = False
 def export(path: Where) -> None:
     """Print every entry as JSON lines, oldest first, node by node."""
     for name, file in _state_files(path):
-        store = Store(file)
-        try:
+        with _opened(file) as store:
             for entry, stored in store.audit_rows():
                 typer.echo(json.dumps({"node": name, "hash": stored, "entry": entry}, sort_keys=True))
-        finally:
-            store.close()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Store]:
+    require_state(file)  # to look must not make a state of what is none
+    store = Store(file)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def _state_files(path: Path) -> list[tuple[str, Path]]:
+    path = path.resolve()
     if path.is_file():
         return [(path.parent.name, path)]
     for folder in (path, path / "nodes"):

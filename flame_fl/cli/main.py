@@ -22,6 +22,8 @@ from flame_fl.cli.console import escaped, stderr  # noqa: E402
 from flame_fl.contract.errors import FlameError  # noqa: E402
 from flame_fl.contract.refusal import RefusedError  # noqa: E402
 
+_INTERRUPTED = 130
+
 cli = typer.Typer(
     name="flame",
     help="Federated learning across hospitals' data integration centres, each behind a gate of its own.",
@@ -61,13 +63,15 @@ def run(arguments: list[str]) -> int:
         arguments = ["--debug", *(a for a in options if a != "--debug"), *arguments[len(options) :]]
     try:
         code = cli(arguments, standalone_mode=False)
+        if code == _INTERRUPTED:  # typer makes it of Ctrl-C
+            raise KeyboardInterrupt
     except click.ClickException as err:
         err.show()
         return _failed(err.format_message(), "", 2, as_json=as_json, shown=True)
     except click.exceptions.Exit as err:
         return err.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
-        return _failed("Interrupted.", "The same command resumes a run that had begun.", 130, as_json=as_json)
+        return _failed("Interrupted.", "The same command resumes a run that had begun.", _INTERRUPTED, as_json=as_json)
     except FlameError as err:
         if debug:
             stderr.print_exception()

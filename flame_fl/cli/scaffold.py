@@ -1,7 +1,9 @@
 """The app that `flame app new` writes: a federated mean, small enough to read, with complete terms."""
 
 import re
-from datetime import date
+import sys
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -127,12 +129,18 @@ def write_scaffold(folder: Path) -> None:
             f"{name!r} cannot be an app's name.",
             mend="Use up to 32 lower-case letters, digits and hyphens, such as blood-age.",
         )
+    package = name.replace("-", "_")
+    if package in sys.stdlib_module_names or find_spec(package) is not None:
+        raise InputError(
+            f"{package!r} is the name of an installed package, which an app of that name would hide.",
+            mend="Choose another name, such as blood-age.",
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} exists and is not empty.", mend="Choose another folder.")
-    today = date.today()  # noqa: DTZ011  (a day on a person's calendar)
+    today = datetime.now(UTC).date()  # a gate's days are UTC's
     values = {
         "name": name,
-        "package": name.replace("-", "_"),
+        "package": package,
         "today": today.isoformat(),
         "until": today.replace(year=today.year + 2, day=min(today.day, 28)).isoformat(),
     }

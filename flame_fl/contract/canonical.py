@@ -25,9 +25,12 @@ def canonical_json(value: Any) -> bytes:
         ) from err
 
 
-def sha256_hex(data: bytes | memoryview) -> str:
-    """SHA-256 as 64 lower-case hex digits."""
-    return hashlib.sha256(data).hexdigest()
+def sha256_hex(*parts: bytes | memoryview) -> str:
+    """SHA-256 of the parts, one after the other, as 64 lower-case hex digits."""
+    state = hashlib.sha256()
+    for part in parts:
+        state.update(part)
+    return state.hexdigest()
 
 
 def digest(value: Mapping[str, Any]) -> str:

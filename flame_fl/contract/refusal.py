@@ -31,7 +31,7 @@ class RefusalCode(IntEnum):
 _REASONS = {
     RefusalCode.NOT_APPROVED: "this DIZ has rejected the analysis or does not take requests",
     RefusalCode.PENDING_APPROVAL: "this DIZ has not approved the analysis yet; it is filed for the steward",
-    RefusalCode.BUDGET_EXHAUSTED: "the privacy budget of the data store does not cover this release",
+    RefusalCode.BUDGET_EXHAUSTED: "the privacy budget of this DIZ does not cover this release",
     RefusalCode.RELEASE_REJECTED: "the update does not fit the release contract",
     RefusalCode.SANDBOX_FAILED: "the app failed in its sandbox; details stay at the node",
     RefusalCode.SANDBOX_TIMEOUT: "the app did not answer before its deadline",

@@ -38,7 +38,7 @@ class Task:
     def sha256(self) -> str:
         """Digest of what is asked: type, group and content."""
         extra = {"type": self.message_type, "group": self.group_id}
-        return sha256_hex(b"".join(encode(self.content, extra)))
+        return sha256_hex(*encode(self.content, extra))
 
 
 @dataclass(frozen=True)

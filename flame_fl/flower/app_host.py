@@ -29,9 +29,8 @@ def load_component(app_dir: Path, reference: str) -> Any:
         ImportError: The module cannot be imported, or has no such object.
     """
     folder = str(app_dir)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-        importlib.invalidate_caches()
+    sys.path[:] = [folder, *(p for p in sys.path if p != folder)]
+    importlib.invalidate_caches()
     module_name, _, attribute = reference.partition(":")
     # a bundle shadows an installed copy of itself
     top = module_name.partition(".")[0]

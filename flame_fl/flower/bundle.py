@@ -2,14 +2,13 @@
 
 import contextlib
 import io
-import shutil
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from flame_fl.contract.errors import InputError
+from flame_fl.contract.fab import read_fab
 
 
 def build_fab(app_dir: Path) -> bytes:
@@ -34,9 +33,16 @@ def build_fab(app_dir: Path) -> bytes:
     try:
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             return build_fab_from_disk(app_dir)
-    except (ValueError, AppPathDepthError, click.ClickException, tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
-        text = " ".join(str(getattr(err, "message", None) or err).split())
-        raise InputError(f"{app_dir.name} cannot be bundled: {text}.", mend="Correct its pyproject.toml.") from err
+    except (ValueError, AppPathDepthError, click.ClickException) as err:
+        text = " ".join(str(getattr(err, "message", None) or err).split()).rstrip(".")
+        raise _unfit(app_dir, text) from err
+    except (TypeError, AttributeError, LookupError, RecursionError) as err:  # a value where Flower expects a table
+        text = f"its pyproject.toml is not of the form that Flower expects ({type(err).__name__})"
+        raise _unfit(app_dir, text) from err
+
+
+def _unfit(app_dir: Path, why: str) -> InputError:
+    return InputError(f"{app_dir.name} cannot be bundled: {why}.", mend="Correct its pyproject.toml.")
 
 
 def with_terms(app_dir: Path, terms: Mapping[str, Any]) -> bytes:
@@ -47,11 +53,12 @@ def with_terms(app_dir: Path, terms: Mapping[str, Any]) -> bytes:
     """
     import tomli_w
 
-    app_dir = app_dir.expanduser().resolve()
+    fab = read_fab(build_fab(app_dir))  # from what is bundled, not from the folder: the same files but one
+    pyproject = {**fab.pyproject, "tool": {**fab.pyproject["tool"], "flame": dict(terms)}}
     with tempfile.TemporaryDirectory(prefix="flame-derive-") as scratch:
-        copy = Path(scratch) / app_dir.name
-        shutil.copytree(app_dir, copy, ignore=shutil.ignore_patterns(".git", ".venv", "__pycache__", "flame-*"))
-        pyproject = tomllib.loads((copy / "pyproject.toml").read_text())
-        pyproject["tool"]["flame"] = dict(terms)
-        (copy / "pyproject.toml").write_text(tomli_w.dumps(pyproject))
+        copy = Path(scratch) / app_dir.expanduser().resolve().name
+        for name, data in {**fab.files, "pyproject.toml": tomli_w.dumps(pyproject).encode()}.items():
+            path = copy / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
         return build_fab(copy)

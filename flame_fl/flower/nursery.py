@@ -13,6 +13,8 @@ import socket
 import sys
 from typing import Any
 
+from flame_fl.flower import WORKER_PARENT
+
 
 def main() -> None:
     """Serve until the other side closes."""
@@ -30,6 +32,7 @@ def main() -> None:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(wish["reap"], 0)
             continue
+        wish["environment"][WORKER_PARENT] = str(os.getpid())
         pid = os.fork()
         if pid == 0:
             control.close()

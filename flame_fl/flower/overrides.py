@@ -1,7 +1,7 @@
-"""Run-config overrides on the command line, in `flwr run`'s own syntax."""
+"""Run-config overrides on the command line, in `flwr run`'s own syntax, with nothing dropped silently."""
 
+import re
 import tomllib
-from pathlib import Path
 
 import click
 from flwr.common.config import parse_config_args
@@ -9,19 +9,32 @@ from flwr.common.config import parse_config_args
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.terms import Scalar
 
+# Flower reads what looks like a setting and passes over the rest: here there must be no rest
+_SETTINGS = re.compile(r"""\s*(?:[^\s=]+=(?:'[^']*'|"[^"]*"|[^\s'"]\S*)(?:\s+|$))*""")
+
 
 def parse_overrides(arguments: list[str]) -> dict[str, Scalar]:
-    """'rounds=5 model="mlp"', several such strings, or one TOML file.
+    """'rounds=5 model="mlp"', several such strings of which a later one wins, or one TOML file.
 
     Raises:
-        InputError: Not of that syntax.
+        InputError: Not of that syntax, or something in it sets nothing.
     """
-    mend = "Write --run-config 'rounds=5 model=\"mlp\"': strings in double quotes, spaces between settings."
-    try:
-        parsed = parse_config_args(arguments)
-    except (ValueError, OSError, click.ClickException, tomllib.TOMLDecodeError) as err:
-        raise InputError(f"--run-config {' '.join(arguments)!r} cannot be read.", mend=mend) from err
-    named = [Path(a).suffix == ".toml" for a in arguments]
-    if arguments and not any(named) and sum(a.count("=") for a in arguments) != len(parsed):
-        raise InputError(f"--run-config {' '.join(arguments)!r} cannot be read.", mend=mend)
-    return parsed
+    settings: dict[str, Scalar] = {}
+    for argument in arguments:
+        is_file = argument.endswith(".toml")
+        if (is_file and len(arguments) > 1) or not (is_file or _SETTINGS.fullmatch(argument)):
+            raise _unreadable(arguments)
+        try:
+            settings |= parse_config_args(
+                [argument]
+            )  # one by one: of two that set keys of one table it drops the first
+        except (ValueError, OSError, click.ClickException, tomllib.TOMLDecodeError) as err:
+            raise _unreadable(arguments) from err
+    return settings
+
+
+def _unreadable(arguments: list[str]) -> InputError:
+    return InputError(
+        f"--run-config {' '.join(arguments)!r} cannot be read.",
+        mend="Write --run-config 'rounds=5 model=\"mlp\"': strings in double quotes, spaces between settings.",
+    )

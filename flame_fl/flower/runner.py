@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from flame_fl.contract.frames import HEAD, FrameType, decode, encode, pack
 from flame_fl.contract.ports import Envelope
+from flame_fl.flower import WORKER_PARENT
 
 if TYPE_CHECKING:
     from flame_fl.flower.app_host import AppHost
@@ -30,7 +31,7 @@ def main() -> None:
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     sys.stdout = sys.stderr
-    _end_with(os.getppid())
+    _end_with(int(os.environ.get(WORKER_PARENT, os.getppid())))
     host = None
     while (frame := _read(reader)) is not None:
         kind, sequence, payload = frame

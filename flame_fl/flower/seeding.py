@@ -64,7 +64,11 @@ def seeded(seed: int) -> Iterator[None]:
 
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     before = sys.modules.get("torch")
-    torch_state, hook_seed = None if before is None else before.get_rng_state(), _HOOK.seed
+    torch_state, hook_seed, hooked = (
+        None if before is None else before.get_rng_state(),
+        _HOOK.seed,
+        _HOOK in sys.meta_path,
+    )
     seed_everything(seed)
     try:
         yield
@@ -72,10 +76,14 @@ def seeded(seed: int) -> Iterator[None]:
         random.setstate(python)
         np.random.set_state(legacy)  # noqa: NPY002
         _HOOK.seed = hook_seed
+        if not hooked and _HOOK in sys.meta_path:
+            sys.meta_path.remove(_HOOK)
         if before is not None:
             before.set_rng_state(torch_state)
-        elif "torch" in sys.modules:
+        elif "torch" in sys.modules and hooked:
             _seed_torch(sys.modules["torch"], hook_seed)
+        elif "torch" in sys.modules:
+            sys.modules["torch"].seed()  # nobody had seeded this process: as fresh as after any import
 
 
 def _seed_torch(torch: Any, seed: int) -> None:

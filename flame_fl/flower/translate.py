@@ -2,6 +2,8 @@
 
 import io
 import math
+from collections.abc import Mapping
+from typing import TypeVar, cast
 
 import numpy as np
 from flwr.app import Array as FlowerArray
@@ -12,6 +14,7 @@ from flame_fl.contract.content import DTYPES, Array, ConfigValue, Content, Metri
 from flame_fl.contract.frames import FrameError
 
 _NUMPY = "numpy.ndarray"
+V = TypeVar("V")
 
 
 def to_content(records: RecordDict) -> Content:
@@ -29,7 +32,7 @@ def to_content(records: RecordDict) -> Content:
         elif isinstance(record, MetricRecord):
             metrics[name] = {key: _plain(value) for key, value in record.items()}
         elif isinstance(record, ConfigRecord):
-            configs[name] = dict(record.items())
+            configs[name] = _own(record)
         else:
             raise FrameError(f"A record of type {type(record).__name__} cannot be sent.")
     return Content(arrays, metrics, configs)
@@ -41,9 +44,9 @@ def to_records(content: Content) -> RecordDict:
     for name, arrays in content.arrays.items():
         records[name] = ArrayRecord({key: _to_flower(np.asarray(value)) for key, value in arrays.items()})
     for name, metrics in content.metrics.items():
-        records[name] = MetricRecord(dict(metrics))
+        records[name] = MetricRecord(_own(metrics))
     for name, configs in content.configs.items():
-        records[name] = ConfigRecord(dict(configs))
+        records[name] = ConfigRecord(_own(configs))
     return records
 
 
@@ -72,6 +75,11 @@ def _to_flower(array: Array) -> FlowerArray:
     npy.write_array_header_1_0(head, npy.header_data_from_array_1_0(plain))
     data = b"".join([head.getvalue(), plain.reshape(-1).view(np.uint8).data])
     return FlowerArray(dtype=str(array.dtype), shape=array.shape, stype=_NUMPY, data=data)
+
+
+def _own(values: Mapping[str, V]) -> dict[str, V]:
+    """A copy that shares no list: what the other side appends to its own must not show here."""
+    return {key: cast("V", list(value)) if isinstance(value, list) else value for key, value in values.items()}
 
 
 def _plain(value: Metric) -> Metric:

@@ -11,7 +11,7 @@ Rules this module follows:
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,22 @@ _MIGRATIONS = {
     CREATE TABLE audit(seq INTEGER PRIMARY KEY, entry TEXT NOT NULL, hash TEXT NOT NULL)
     """
 }
+
+
+def require_state(path: Path) -> None:
+    """Check that a file is a node's state, without writing to it.
+
+    Raises:
+        VerificationError: It is not.
+    """
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    except sqlite3.Error as err:
+        raise VerificationError(f"The state file {path} cannot be read: {err}.", mend="Check what file it is.") from err
+    if version == 0 or not {"audit", "ledger"} <= tables:
+        raise VerificationError(f"{path} is no state of a node.", mend="Give a run folder or a node's state folder.")
 
 
 class Database:

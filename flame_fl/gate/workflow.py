@@ -257,7 +257,7 @@ class Gate:
                     "run": verified.run_id,
                     "leg": task.leg_id,
                     "attempt": attempt,
-                    "content": sha256_hex(b"".join(encode(released.content))),
+                    "content": sha256_hex(*encode(released.content)),
                     "bytes": released.content.nbytes,
                     "ground": verified.ground,
                     "zero_vector_because": plain(released.failed, 2000),

@@ -95,7 +95,6 @@ def noise_multiplier_for(epsilon_target: float, delta: float, releases: int) -> 
     Raises:
         ValueError: No multiplier between 1e-4 and 1e6 will do.
     """
-
     from dp_accounting import dp_event, mechanism_calibration, rdp  # noqa: PLC0415  (as above)
 
     def event(multiplier: float) -> dp_event.DpEvent:

@@ -6,6 +6,7 @@ app, and what they see is the researcher's own data on the researcher's own mach
 """
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,12 +28,12 @@ def run_app_tool(module: str, arguments: list[str], app_dir: Path) -> None:
     done = subprocess.run(  # noqa: S603  (the researcher's own module, by this interpreter)
         [sys.executable, "-m", module, *arguments], env={**os.environ, "PYTHONPATH": path}, check=False
     )
-    if done.returncode < 0 or done.returncode == 130:
+    if done.returncode in {-signal.SIGINT, 130}:
         raise KeyboardInterrupt
     if done.returncode != 0:
+        how = f"exit code {done.returncode}" if done.returncode > 0 else f"signal {-done.returncode}"
         raise FlameError(
-            f"`python -m {module} {arguments[0]}` ended with exit code {done.returncode}.",
-            mend="Its own message stands above.",
+            f"`python -m {module} {arguments[0]}` ended with {how}.", mend="Its own message, if any, stands above."
         )
 
 

@@ -16,6 +16,8 @@ from flame_fl.contract.manifest import parse_terms
 from flame_fl.flower.bundle import build_fab, with_terms
 from flame_fl.privacy.accounting import noise_multiplier_for
 
+_MOST = 1e6
+
 
 @dataclass(frozen=True)
 class PrivacyWish:
@@ -54,15 +56,23 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
             "The app states no [tool.flame], so there are no privacy terms to change.",
             mend="State them first: `flame app check` lists what is missing.",
         )
+    parse_terms(stated)  # its own faults first, by name
     terms = dict(stated)
     if unknown := sorted(set(wish.messages) - set(terms.get("messages", {}))):
         raise InputError(f"The app states no message type {unknown[0]!r}.", mend="See `flame app check`.")
     offered = {k: v for k, v in terms.get("messages", {}).items() if not wish.messages or k in wish.messages}
     if wish.privacy == "none":
+        if wish.epsilon is not None or wish.clip_norm is not None:
+            raise InputError(
+                "--privacy none claims nothing, so --epsilon and --clip-norm say nothing.", mend="Leave them out."
+            )
         terms |= {"messages": offered, "privacy": {"unit": "none", "ground": "none", "mechanism": "none"}}
         return Derived(with_terms(app_dir, terms), _left_out(stated, offered))
     if wish.epsilon is None:
         raise InputError("--privacy site needs --epsilon.", mend="For example --epsilon 8.")
+    for option, value in (("--epsilon", wish.epsilon), ("--clip-norm", wish.clip_norm)):
+        if value is not None and not 0 < value <= _MOST:
+            raise InputError(f"{option} {value:g} is no number above 0 and up to {_MOST:g}.", mend="For example 8.")
     clip_norm = wish.clip_norm or terms.get("privacy", {}).get("clip_norm") or 1.0
     kept = {k: v for k, v in offered.items() if _carries_claim(terms, k, v, clip_norm)}
     if not kept:

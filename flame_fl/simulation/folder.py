@@ -13,6 +13,7 @@ from flame_fl.contract.errors import InputError, VerificationError
 from flame_fl.contract.terms import Scalar
 
 _PLAN = "run.json"
+_NEW_PLAN = "run.json.new"
 _LOCK = ".lock"
 FINISHED = "result.json"
 _IN_WORDS = {"analysis_digest": "the app or its terms", "overrides": "--run-config", "noise_seed": "the noise's seed"}
@@ -48,6 +49,19 @@ def choose_folder(wanted: Path) -> Path:
     return folder
 
 
+def open_folder(wanted: Path) -> "RunFolder":
+    """The folder of an unfinished or new run at `wanted`, locked.
+
+    Raises:
+        InputError: It holds something else, cannot be written, or another process uses it.
+    """
+    while True:
+        folder = RunFolder(choose_folder(wanted))
+        if not (folder.path / FINISHED).exists():
+            return folder
+        folder.close()  # its run finished between the look and the lock
+
+
 class RunFolder:
     """An open run folder, locked against a second process.
 
@@ -55,12 +69,13 @@ class RunFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self._made, self._kept = not path.exists(), False
+        self._made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            held = {entry.name for entry in path.iterdir()} - {_LOCK}
+            held = {entry.name for entry in path.iterdir()} - {_LOCK, _NEW_PLAN}
             if held and _PLAN not in held:
                 raise InputError(f"The folder {path} is not empty and holds no run.", mend="Choose another --out.")
+            self._kept = _PLAN in held  # a run that was begun is never taken away
             self._lock: IO[str] = (path / _LOCK).open("w")
         except OSError as err:
             raise InputError(
@@ -87,12 +102,16 @@ class RunFolder:
         try:
             raw = json.loads(file.read_text())
             return Plan(**{**raw, "nodes": tuple(raw["nodes"]), "deny": tuple(raw["deny"])})
-        except (ValueError, TypeError, KeyError) as err:
-            self.keep()
-            raise VerificationError(f"{file} is no plan of a run.", mend="Choose another --out.") from err
+        except (OSError, ValueError, TypeError, KeyError) as err:
+            raise VerificationError(
+                f"{file} is no plan of a run that can be read.", mend="Choose another --out."
+            ) from err
 
-    def begin(self, plan: Plan) -> bool:
-        """Write the plan; True if the run was begun before and goes on now.
+    def begin(self, plan: Plan) -> Plan:
+        """Write the plan, or find the same one here: then the run was begun before, and goes on under its own id.
+
+        Returns:
+            The plan that holds; its `run_id` is another one if the run was begun before.
 
         Raises:
             InputError: A different run was begun here and has not finished.
@@ -100,19 +119,17 @@ class RunFolder:
         """
         before = self.plan()
         if before is None:
-            temporary = self.path / f"{_PLAN}.tmp"
+            temporary = self.path / _NEW_PLAN
             temporary.write_text(json.dumps(asdict(plan), indent=1, sort_keys=True))
             os.replace(temporary, self.path / _PLAN)  # noqa: PTH105
-            return False
-        self.keep()
-        if before != plan:
-            old, new = asdict(before), asdict(plan)
-            changed = [_IN_WORDS.get(k, f"--{k}") for k in new if k != "run_id" and old[k] != new[k]]
+            return plan
+        old, new = asdict(before), asdict(plan)
+        if changed := [_IN_WORDS.get(k, f"--{k}") for k in new if k != "run_id" and old[k] != new[k]]:
             raise InputError(
-                f"The unfinished run in {self.path} differs in {', '.join(changed) or 'where its folder lay'}.",
+                f"The unfinished run in {self.path} differs in {', '.join(changed)}.",
                 mend="Repeat it with the same settings to resume it, or choose another --out.",
             )
-        return True
+        return before
 
     def keep(self) -> None:
         """The run has begun, or begins now: the folder stays whatever happens."""

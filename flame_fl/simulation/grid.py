@@ -9,7 +9,8 @@ so aggregation does not depend on who was quicker.
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from flwr.app import Error, Message, RecordDict
@@ -32,7 +33,8 @@ class LocalGrid(Grid):
         run: What every gate is told of the run.
         gates: By Flower node id.
         workers: How many nodes work at once.
-        on_batch: Told of every batch: its type, how many replied of how many, and in the end its mean metrics.
+        on_batch: Told of every batch: its type, how many replied of how many, and in the end its mean metrics; with
+            none replied and no metrics a batch begins.
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class LocalGrid(Grid):
         self._task_run, self._run, self._gates, self._on_batch = run, flower_run, dict(gates), on_batch
         self._pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="node")
         self._last: dict[int, Future[Message]] = {}
-        self._ordinals = {node_id: itertools.count(1) for node_id in gates}
+        self._ordinals: dict[int, Iterator[int]] = defaultdict(lambda: itertools.count(1))
         self._pending: dict[str, Future[Message]] = {}
 
     def set_run(self, run: FlowerRun) -> None:
@@ -83,7 +85,7 @@ class LocalGrid(Grid):
         ids = []
         for message in batch:
             node_id = message.metadata.dst_node_id
-            ordinal = next(self._ordinals.get(node_id, itertools.count(1)))
+            ordinal = next(self._ordinals[node_id])
             message_id = f"{node_id}-{ordinal}"
             set_message_id(message, message_id)
             ids.append(message_id)
@@ -114,7 +116,7 @@ class LocalGrid(Grid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies that are there, each given once."""
-        asked = list(message_ids)
+        asked = list(dict.fromkeys(message_ids))
         replies = self._pull(asked)
         if replies:
             kind = replies[0].metadata.message_type
@@ -128,11 +130,11 @@ class LocalGrid(Grid):
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
         """Push and wait. Replies come in the order of the messages; late ones are left out, as with Flower's grid."""
         batch = list(messages)
-        ids = self._push(batch)
         kind = batch[0].metadata.message_type if batch else ""
+        self._on_batch(kind, 0, len(batch), None)  # before the first gate can answer
+        ids = self._push(batch)
         deadline = None if timeout is None else time.monotonic() + timeout
         waiting = {self._pending[i] for i in ids}
-        self._on_batch(kind, 0, len(ids), None)
         while waiting:
             # short waits keep Ctrl-C prompt
             left = 0.2 if deadline is None else min(0.2, deadline - time.monotonic())

@@ -17,6 +17,7 @@ from typing import Annotated
 
 from pydantic import Field, ValidationError
 
+from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.terms import Frozen
@@ -52,6 +53,8 @@ class Policy:
     approve: Approve
     limits: NodeLimits
     deny: frozenset[str]
+    stated: str
+    """The rule's name, or a file's path and hash: a resumed run must have the same."""
 
 
 def load_policy(stated: str | None, deny: list[str]) -> Policy:
@@ -62,6 +65,7 @@ def load_policy(stated: str | None, deny: list[str]) -> Policy:
     """
     if stated is None or stated in list(Approve):
         file = PolicyFile(approve=Approve(stated or Approve.FIRST_SEEN))
+        named = file.approve.value
     else:
         path = Path(stated)
         if not path.is_file():
@@ -70,7 +74,9 @@ def load_policy(stated: str | None, deny: list[str]) -> Policy:
                 mend=f"Use one of {', '.join(Approve)}, or the path of a TOML file.",
             )
         try:
-            file = PolicyFile.model_validate(tomllib.loads(path.read_text()))
+            text = path.read_text()
+            file = PolicyFile.model_validate(tomllib.loads(text))
+            named = f"{stated} ({sha256_hex(text.encode())[:16]})"
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
             raise InputError(f"The policy {path} is not TOML: {err}.") from err
         except ValidationError as err:
@@ -81,7 +87,7 @@ def load_policy(stated: str | None, deny: list[str]) -> Policy:
                 mend=f"Known settings: {', '.join(PolicyFile.model_fields)}.",
             ) from None
     limits = NodeLimits(file.epsilon_cap, file.delta, file.min_patients)
-    return Policy(file.approve, limits, frozenset(file.deny) | frozenset(deny))
+    return Policy(file.approve, limits, frozenset(file.deny) | frozenset(deny), named)
 
 
 def apply(policy: Policy, gate: Gate, manifest: Manifest) -> None:

@@ -6,7 +6,7 @@ starts again, and every gate answers the legs it had already answered with the b
 or spent, twice.
 """
 
-import hashlib
+import secrets
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.fab import Fab, read_fab
 from flame_fl.contract.manifest import Manifest, manifest_of
@@ -27,7 +28,7 @@ from flame_fl.report.write import write_report
 from flame_fl.sandbox.subprocess import unpack
 from flame_fl.simulation import facts
 from flame_fl.simulation.derive import derive
-from flame_fl.simulation.folder import Plan, RunFolder, choose_folder, default_folder
+from flame_fl.simulation.folder import Plan, default_folder, open_folder
 from flame_fl.simulation.grid import LocalGrid
 from flame_fl.simulation.nodes import NodePlan, make_sandbox, open_data, open_gates, plan_nodes, worker_count
 from flame_fl.simulation.policy import Approve, Policy, apply, load_policy
@@ -57,14 +58,16 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
     _check_names(policy, plans)
     _check_terms(manifest, policy)
     _check_overrides(manifest, settings.overrides)
-    data = {plan.name: open_data(plan, manifest) for plan in plans}
     wanted = settings.out or default_folder(fab.app_id, manifest.digest, settings.seed)
     with ExitStack() as closing:
-        folder = RunFolder(choose_folder(wanted))
-        closing.callback(folder.close)
-        run_id = _run_id(manifest, settings, folder.path)
-        resumed = folder.begin(_plan(run_id, manifest, settings, plans))
         app_dir = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="flame-app-"))) / "app"
+        sandbox = make_sandbox(settings.sandbox, app_dir, fab)  # early: workers' imports go on beside all that follows
+        data = {plan.name: open_data(plan, manifest) for plan in plans}
+        folder = open_folder(wanted)
+        closing.callback(folder.close)
+        fresh_id = secrets.randbits(63)  # as Flower does; a run that is resumed keeps the id it began with
+        run_id = folder.begin(_plan(fresh_id, manifest, settings, policy, plans)).run_id
+        resumed = run_id != fresh_id
         unpack(fab, app_dir)
         closing.callback(forget_app, app_dir)
         tally = Tally()
@@ -72,8 +75,8 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
             plans,
             data,
             policy,
-            make_sandbox(settings.sandbox, app_dir, fab),
-            ExactNoise(settings.noise_seed),
+            sandbox,
+            lambda node: ExactNoise(_noise_seed(settings.noise_seed, node)),
             state=settings.state or folder.path / "nodes",
             logs=folder.path / "logs",
             seed=settings.seed,
@@ -123,7 +126,7 @@ class _Simulation:
             worker_count(len(self.gates)) if self.settings.sandbox != "in-process" else 1,
             on_batch,
         )
-        status: Status = "finished"
+        status: Status = "failed"
         error: FlameError | None = None
         try:
             with flower_log_to(self.folder / "logs" / "server.log", also_console=self.settings.debug):
@@ -136,8 +139,9 @@ class _Simulation:
                     seed=self.settings.seed,
                     out=self.folder,
                 )
+            status = "finished"
         except FlameError as err:
-            status, error = "failed", err
+            error = err
             if self.tally.last_refused_by_all():
                 err.mend = "Every DIZ refused its last exchange; " + (err.mend or "see the gates' details.")
         except KeyboardInterrupt:
@@ -215,19 +219,18 @@ def _check_overrides(manifest: Manifest, overrides: Mapping[str, Scalar]) -> Non
         raise InputError(f"The app has no run-config key {unknown[0]!r}.", mend=f"Its keys: {known}.")
 
 
-def _run_id(manifest: Manifest, settings: Settings, folder: Path) -> int:
-    """Fixed by analysis, seed and folder, so that a resumed run has the id it began with."""
-    said = f"{manifest.digest}/{settings.seed}/{folder}"
-    return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8]) >> 1
+def _noise_seed(seed: int | None, node: str) -> int | None:
+    """Each node its own: one source for all would depend on who draws first."""
+    return None if seed is None else int(sha256_hex(f"{seed}/{node}".encode()), 16)
 
 
-def _plan(run_id: int, manifest: Manifest, settings: Settings, plans: tuple[NodePlan, ...]) -> Plan:
+def _plan(run_id: int, manifest: Manifest, settings: Settings, policy: Policy, plans: tuple[NodePlan, ...]) -> Plan:
     return Plan(
         run_id=run_id,
         analysis_digest=manifest.digest,
         seed=settings.seed,
         sandbox=settings.sandbox,
-        policy=settings.policy or Approve.FIRST_SEEN.value,
+        policy=policy.stated,
         nodes=tuple(p.name for p in plans),
         deny=tuple(sorted(settings.deny)),
         overrides=dict(settings.overrides),

@@ -32,7 +32,7 @@ def run_server_app(
     seed_everything(seed % 2**32)
     try:
         app = load_component(app_dir, reference)
-    except Exception as err:
+    except (Exception, SystemExit) as err:
         raise InputError(
             f"The ServerApp {reference} cannot be imported: {type(err).__name__}: {err}.",
             mend="Install what it imports, or correct it; --debug shows where.",
@@ -45,6 +45,11 @@ def run_server_app(
             app(grid, context)
         except FlameError:
             raise
+        except SystemExit as err:
+            raise FlameError(
+                f"The ServerApp ended the run with sys.exit({err.code!r}).",
+                mend="Let its main function return, or raise what went wrong.",
+            ) from err
         except Exception as err:
             raise FlameError(
                 f"The ServerApp ended with {type(err).__name__}: {err}",

@@ -48,11 +48,11 @@ class Tally:
         self.details: list[Event] = []
 
     def batch(self, kind: str, done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
-        """A batch was sent (`done` = 0), went on, or is over (then `metrics` are what its replies hold)."""
+        """A batch begins (`done` = 0, no metrics), goes on, or is over (`metrics` are what its replies hold)."""
         with self._lock:
             if kind == STATUS_MESSAGE or total == 0:
                 return
-            if done == 0 or not self.batches:
+            if (done == 0 and metrics is None) or not self.batches:
                 self.batches.append(Batch(len(self.batches) + 1, kind, datetime.now(UTC), time.monotonic()))
             self.batches[-1].metrics |= metrics or {}
             self.batches[-1].seconds = time.monotonic() - self.batches[-1].begun

@@ -125,7 +125,8 @@ def add_up(updates: Mapping[int, Mapping[str, npt.NDArray[Any]]]) -> dict[str, n
     """
     total: dict[str, npt.NDArray[Any]] = {}
     for position, node in enumerate(sorted(updates)):
-        arrays = {name: _widen(array, node, name) for name, array in updates[node].items()}
+        # the first ones are copied, because the others are added to them
+        arrays = {name: _widen(array, node, name, copy=position == 0) for name, array in updates[node].items()}
         if position == 0:
             total = arrays
             continue
@@ -197,12 +198,12 @@ def _arrays(reply: Message, record: str) -> dict[str, npt.NDArray[Any]]:
     return {name: array.numpy() for name, array in arrays.items()}
 
 
-def _widen(array: npt.NDArray[Any], node: int, name: str) -> npt.NDArray[Any]:
-    """A copy in the type that sums are formed in."""
+def _widen(array: npt.NDArray[Any], node: int, name: str, *, copy: bool) -> npt.NDArray[Any]:
+    """In the type that sums are formed in."""
     if np.issubdtype(array.dtype, np.integer):
-        return array.astype(np.int64)
+        return array.astype(np.int64, copy=copy)
     if not np.issubdtype(array.dtype, np.floating):
         raise UnusableReply(f"Node {node} sends {name} as {array.dtype}; only integers and floating point add up.")
     if not np.isfinite(array).all():
         raise UnusableReply(f"Node {node} sends {name} with values that are not finite.")
-    return array.astype(np.float64)
+    return array.astype(np.float64, copy=copy)

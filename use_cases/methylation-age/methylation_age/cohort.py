@@ -80,7 +80,7 @@ def load_store(folder: str | Path, panel: str) -> Store:
 def _read(samples_stamp: tuple[str, int], betas_stamp: tuple[str, int], panel: str) -> Store:
     import pyarrow.parquet as pq  # noqa: PLC0415 -- paid only where data are read
 
-    samples = pq.read_table(samples_stamp[0])
+    samples = pq.ParquetFile(samples_stamp[0]).read()  # read_table would import pandas
     if missing := [name for name in ("sample_id", "patient_id", "age") if name not in samples.column_names]:
         raise InputError(f"{SAMPLES_FILE} lacks the column {missing[0]!r}; prepare the store again.")
     table = pq.ParquetFile(betas_stamp[0])

@@ -24,6 +24,10 @@ def train(message: Message, context: Context) -> Message:
             os._exit(3)
     time.sleep(float(context.run_config["pause"]))
     x = message.content["arrays"]["x"].numpy() + np.random.normal(size=4) + random.random() + index  # noqa: NPY002
+    if how == "huge" and node == str(index):
+        x = message.content["arrays"]["x"].numpy() + 50.0  # the norm of the update is 100
+    if how == "nan" and node == str(index):
+        x[2] = np.nan
     arrays = {"x": Array(x)}
     if how == "extra" and node == str(index):
         arrays["patients"] = Array(np.arange(3.0))
