@@ -65,7 +65,7 @@ class TestAWheel:
         ]
         assert differ == []
 
-    def test_holds_its_licence(self, wheel: zipfile.ZipFile) -> None:
+    def test_holds_its_licence(self, wheel: zipfile.ZipFile, folder: Path, package: str) -> None:
         """The text, not only its name."""
         (text,) = [n for n in wheel.namelist() if ".dist-info/licenses/" in n]
         assert wheel.read(text) == (ROOT / "LICENSE").read_bytes()
