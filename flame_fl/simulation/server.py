@@ -90,6 +90,10 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def forget_app(app_dir: Path) -> None:
-    """Take a bundle off the import path again."""
+    """Take a bundle off the import path again, and its modules out of this process: its files go away."""
     with contextlib.suppress(ValueError):
         sys.path.remove(str(app_dir))
+    for name, module in list(sys.modules.items()):
+        origin = getattr(module, "__file__", None)
+        if isinstance(origin, str) and Path(origin).is_relative_to(app_dir):
+            del sys.modules[name]

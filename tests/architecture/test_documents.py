@@ -15,8 +15,6 @@ from tests.architecture.tree import CORE, ROOT, parsed, short, sources
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # the documents a person learns the commands from, and the use case's own
 TAUGHT = [*DOCUMENTS, *sorted(ROOT.glob("use_cases/*/README.md"))]
-MISSING_LINKS = {("README.md", "benchmarks/RESULTS.md")}
-NOT_THERE = pytest.mark.xfail(strict=True, reason="the file does not exist")
 CLI: Any = typer.main.get_command(main.cli)
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -37,11 +35,7 @@ def links() -> list[Any]:
         for target in re.findall(r"\]\(([^)\s]+)\)", _FENCE.sub("", document.read_text(encoding="utf-8"))):
             if not re.match(r"[a-z]+:", target):
                 where = (short(document), target)
-                found.append(
-                    pytest.param(
-                        document, target, id=": ".join(where), marks=[NOT_THERE] if where in MISSING_LINKS else []
-                    )
-                )
+                found.append(pytest.param(document, target, id=": ".join(where)))
     return list({p.id: p for p in found}.values())
 
 
@@ -200,7 +194,7 @@ def named_paths() -> list[Any]:
     texts += [(f, text) for f in sources() for text in _docstrings(f)]
     found = {(short(file), path) for file, text in texts for path in pattern.findall(re.sub(r"\]\([^)]*\)", "", text))}
     return [
-        pytest.param(*x, id=": ".join(x), marks=[NOT_THERE] if x in MISSING_LINKS else [])
+        pytest.param(*x, id=": ".join(x))
         for x in sorted(found)
         if "NAME" not in x[1] and "http" not in x[1] and x[1].partition("/")[0] not in {"RUN", "DATA", "dist"}
     ]

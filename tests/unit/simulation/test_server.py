@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 
 from flame_fl.contract.errors import FlameError, InputError, VerificationError
 from flame_fl.contract.fab import read_fab
+from flame_fl.flower.app_host import load_component
 from flame_fl.flower.bundle import build_fab
 from flame_fl.sandbox.subprocess import unpack
 from flame_fl.simulation.server import flower_log_to, forget_app, run_server_app
@@ -180,3 +181,13 @@ def test_the_servers_random_numbers_are_not_those_before(serve: Serve) -> None:
     first = (serve(body) / "x").read_text()
     random.random(), np.random.default_rng().random()
     assert (serve(body) / "x").read_text() == first
+
+
+def test_a_forgotten_app_leaves_no_module_behind(tmp_path: Path) -> None:
+    """Its folder goes away with the run; whoever imports that name later must find its own file."""
+    (tmp_path / "bundle_to_forget").mkdir()
+    (tmp_path / "bundle_to_forget" / "__init__.py").write_text("")
+    load_component(tmp_path, "bundle_to_forget:__name__")
+    forget_app(tmp_path)
+    assert "bundle_to_forget" not in sys.modules
+    assert str(tmp_path) not in sys.path

@@ -137,7 +137,7 @@ def tables(
         found.append(
             {
                 "title": f"Blood clock under one noisy release ({blood.LABEL})",
-                "caption": f"Measured blood methylation, {price.train} patients to train and {price.test} to test, 71 "
+                "caption": f"Measured blood methylation, {price.train} samples to train and {price.test} to test, 71 "
                 f"CpGs; unit sample, δ = {blood.DELTA:g}. Guessing the mean age: {price.guess:.1f} years.",
                 "columns": ["ε", "MAE (years)", "spread over draws"],
                 "rows": [

@@ -156,7 +156,7 @@ def models(folder: Path, errors: Mapping[str, float], kinds: Mapping[str, str]) 
         axes.grid(visible=False, axis="y")
         for kind, colour in palette.items():
             axes.barh(names[0], 0, color=colour, label=kind)
-        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(palette))  # above, not over the bars
+        axes.figure.legend(loc="outside upper center", ncols=len(palette))  # above, not over the bars
     caption = "Test samples of all DIZ: federated, pooled and local training; outside the gate, simulation only."
     return _entry("models", "Federated, pooled, local", caption)
 
