@@ -121,7 +121,8 @@ def demo(
         )
     module, folder = terms.simulation.module, data / f"{terms.project.id}-{nodes}-{seed}"
     say("1 Data of the virtual DIZ", as_json=as_json)
-    run_app_tool(module, ["prepare", "--out", str(folder), "--nodes", str(nodes), "--seed", str(seed)], app)
+    arguments = ["prepare", "--out", str(folder), "--nodes", str(nodes), "--seed", str(seed)]
+    run_app_tool(module, arguments, app, keep_stdout_free=as_json)
     settings = Settings(
         app=app,
         data=folder,
@@ -140,7 +141,8 @@ def demo(
         page = (beside.folder / "report.html").relative_to(outcome.folder)
         derived.append(DerivedFacts(name=variant.name, page=str(page), run=beside.facts))
     say("4 Comparison, outside the gate", as_json=as_json)
-    run_app_tool(module, ["compare", "--run", str(outcome.folder), "--data", str(folder)], app)
+    arguments = ["compare", "--run", str(outcome.folder), "--data", str(folder)]
+    run_app_tool(module, arguments, app, keep_stdout_free=as_json)
     write_report(outcome.folder, outcome.facts.model_copy(update={"derived": tuple(derived)}))
     show(outcome, as_json=as_json)
 

@@ -86,3 +86,11 @@ def test_a_variant_is_the_same_run_on_other_terms() -> None:
     assert derived.out == Path("run/variants/private")
     assert derived.overrides == {"rounds": 2}
     assert (derived.app, derived.data, derived.nodes, derived.seed) == (Path("app"), Path("data"), 5, 9)
+
+
+def test_with_json_a_tool_prints_to_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Standard output is for one JSON object, whoever prints."""
+    (tmp_path / "chatty.py").write_text("print('working')")
+    run_app_tool("chatty", ["prepare"], tmp_path, keep_stdout_free=True)
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "working\n")

@@ -54,7 +54,11 @@ def _prepare(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from methylation_age import compare  # noqa: PLC0415 -- scikit-learn and matplotlib
 
-    compare.compare(options.run_folder, options.data)
+    def say(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    compare.compare(options.run_folder, options.data, say)
 
 
 def _apply(options: argparse.Namespace) -> None:

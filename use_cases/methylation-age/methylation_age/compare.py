@@ -8,7 +8,7 @@ a second call replaces what the first one added.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,20 @@ Float = npt.NDArray[np.float64]
 FEDERATED, POOLED, LOCAL, PUBLISHED = "federated", "pooled", "one DIZ alone", "published clock"
 
 
-def compare(run: Path, data: Path) -> None:
+def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: None) -> None:
     """Compare a run with its alternatives on the data it was simulated on.
 
     Args:
         run: The run's folder.
         data: The folder that `prepare` wrote.
+        say: Told of every model as soon as it is measured, for a person who waits.
 
     Raises:
         InputError: One of the two is not what it should be.
     """
     clocks, metadata = load_clocks(run)
     stores = _stores(data, metadata["panel"])
-    bench = _Bench(stores, metadata["panel"])
+    bench = _Bench(stores, metadata["panel"], say)
     entries: list[dict[str, str]] = []
     for name, clock in clocks.items():
         bench.add(_FEDERATED_NAMES[name], FEDERATED, bench.ages(clock))
@@ -88,8 +89,9 @@ _FEDERATED_NAMES = {ELASTIC_NET: "Elastic net, federated", MLP: "MLP, federated"
 class _Bench:
     """The test samples of all DIZ, and every model's row."""
 
-    def __init__(self, stores: Mapping[str, Store], panel: str) -> None:
+    def __init__(self, stores: Mapping[str, Store], panel: str, say: Callable[[str], None]) -> None:
         self.stores = stores
+        self.say = say
         self.cpgs = load_panel(panel).cpgs
         self.betas = np.concatenate([store.test.betas for store in stores.values()])
         self.age = np.concatenate([store.test.age for store in stores.values()])
@@ -105,6 +107,7 @@ class _Bench:
         error = np.abs(ages - self.age)
         r = float(np.corrcoef(ages, self.age)[0, 1])
         self.rows.append(Row(model, kind, float(error.mean()), float(np.median(error)), r, note))
+        self.say(f"{model:<44}  MAE {error.mean():6.2f} years  r {r:.3f}")
 
 
 def _elastic_nets(bench: _Bench, clock: LinearClock, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -180,6 +183,7 @@ def _public_comparisons(bench: _Bench) -> blood.Price | None:
                 f"{clock.name} ({clock.reference}): {of} in the panel, the others set to public mean betas, so this is "
                 "not the clock's accuracy on complete arrays."
             )
+        bench.say("The price of noise, on blood (calculation, not enforced) ...")
         return blood.price_of_noise()
     except InputError as error:
         bench.notes.append(f"No published clock and no price of noise: {error}")
