@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.console import escaped, stdout, stdout_kept_free
 from flame_fl.contract.errors import InputError
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ def demo(
     module, folder = terms.simulation.module, data / f"{terms.project.id}-{nodes}-{seed}"
     say("1 Data of the virtual DIZ", as_json=as_json)
     arguments = ["prepare", "--out", str(folder), "--nodes", str(nodes), "--seed", str(seed)]
-    run_app_tool(module, arguments, app, keep_stdout_free=as_json)
+    with stdout_kept_free() if as_json else nullcontext():
+        run_app_tool(module, arguments, app)
     settings = Settings(
         app=app,
         data=folder,
@@ -142,7 +144,8 @@ def demo(
         derived.append(DerivedFacts(name=variant.name, page=str(page), run=beside.facts))
     say("4 Comparison, outside the gate", as_json=as_json)
     arguments = ["compare", "--run", str(outcome.folder), "--data", str(folder)]
-    run_app_tool(module, arguments, app, keep_stdout_free=as_json)
+    with stdout_kept_free() if as_json else nullcontext():
+        run_app_tool(module, arguments, app)
     write_report(outcome.folder, outcome.facts.model_copy(update={"derived": tuple(derived)}))
     show(outcome, as_json=as_json)
 

@@ -25,9 +25,8 @@ def parse_overrides(arguments: list[str]) -> dict[str, Scalar]:
         if (is_file and len(arguments) > 1) or not (is_file or _SETTINGS.fullmatch(argument)):
             raise _unreadable(arguments)
         try:
-            settings |= parse_config_args(
-                [argument]
-            )  # one by one: of two that set keys of one table it drops the first
+            # one by one: of two arguments that set keys of one table Flower drops the first
+            settings |= parse_config_args([argument])
         except (ValueError, OSError, click.ClickException, tomllib.TOMLDecodeError) as err:
             raise _unreadable(arguments) from err
     return settings

@@ -64,11 +64,8 @@ def seeded(seed: int) -> Iterator[None]:
 
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     before = sys.modules.get("torch")
-    torch_state, hook_seed, hooked = (
-        None if before is None else before.get_rng_state(),
-        _HOOK.seed,
-        _HOOK in sys.meta_path,
-    )
+    torch_state = None if before is None else before.get_rng_state()
+    hook_seed, hooked = _HOOK.seed, _HOOK in sys.meta_path
     seed_everything(seed)
     try:
         yield

@@ -31,7 +31,7 @@ _MIGRATIONS = {
     CREATE TABLE ledger(seq INTEGER PRIMARY KEY, at TEXT NOT NULL, store TEXT NOT NULL, project TEXT NOT NULL,
         digest TEXT NOT NULL, run_id TEXT NOT NULL, leg_id TEXT NOT NULL, attempt INTEGER NOT NULL, event TEXT NOT NULL,
         rho REAL, state TEXT NOT NULL);
-    CREATE INDEX ledger_by_store ON ledger(store);
+    CREATE INDEX ledger_by_attempt ON ledger(run_id, leg_id, attempt);
     CREATE TABLE audit(seq INTEGER PRIMARY KEY, entry TEXT NOT NULL, hash TEXT NOT NULL)
     """
 }

@@ -1,4 +1,4 @@
-"""Large replies as files beside the database: complete on disk before the transaction that names their hash.
+"""Large replies as files beside the database: complete on disk before the transaction that names their hash commits.
 
 An orphan of a crash is harmless, and overwritten when its leg is tried again.
 """

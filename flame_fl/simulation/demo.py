@@ -18,10 +18,8 @@ from flame_fl.simulation.derive import PrivacyWish
 from flame_fl.simulation.run import Settings
 
 
-def run_app_tool(module: str, arguments: list[str], app_dir: Path, *, keep_stdout_free: bool = False) -> None:
+def run_app_tool(module: str, arguments: list[str], app_dir: Path) -> None:
     """Run `python -m module arguments`, with the app's folder on the path; it talks to the terminal itself.
-
-    With `keep_stdout_free`, what it prints goes to standard error: standard output is for one JSON object.
 
     Raises:
         FlameError: It ended with an error; its own words stand above.
@@ -30,7 +28,6 @@ def run_app_tool(module: str, arguments: list[str], app_dir: Path, *, keep_stdou
     done = subprocess.run(  # noqa: S603  (the researcher's own module, by this interpreter)
         [sys.executable, "-m", module, *arguments],
         env={**os.environ, "PYTHONPATH": path},
-        stdout=sys.stderr.fileno() if keep_stdout_free else None,
         check=False,
     )
     if done.returncode in {-signal.SIGINT, 130}:

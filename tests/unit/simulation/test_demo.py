@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from flame_fl.cli.console import stdout_kept_free
 from flame_fl.contract.errors import FlameError
 from flame_fl.contract.terms import Variant
 from flame_fl.simulation.demo import run_app_tool, variant_settings
@@ -91,6 +92,7 @@ def test_a_variant_is_the_same_run_on_other_terms() -> None:
 def test_with_json_a_tool_prints_to_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """Standard output is for one JSON object, whoever prints."""
     (tmp_path / "chatty.py").write_text("print('working')")
-    run_app_tool("chatty", ["prepare"], tmp_path, keep_stdout_free=True)
+    with stdout_kept_free():
+        run_app_tool("chatty", ["prepare"], tmp_path)
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "working\n")

@@ -33,6 +33,22 @@ class FakeGate:
         return said if isinstance(said, Reply | Refusal) else replied(said)
 
 
+class Crowd:
+    """An `act` that counts how many are in it at once, and answers with the number of the leg."""
+
+    def __init__(self) -> None:
+        self._inside, self.most, self._lock = 0, 0, threading.Lock()
+
+    def __call__(self, task: Task) -> str:
+        with self._lock:
+            self._inside += 1
+            self.most = max(self.most, self._inside)
+        threading.Event().wait(0.01)  # room for a second one to come in
+        with self._lock:
+            self._inside -= 1
+        return task.leg_id
+
+
 def replied(value: object) -> Reply:
     return Reply(Content(configs={"said": {"value": str(value)}}), b"")
 
@@ -93,42 +109,20 @@ def test_nodes_work_at_the_same_time(make_grid) -> None:
 
 def test_no_more_nodes_work_at_once_than_there_are_workers(make_grid) -> None:
     """With one worker the nodes take turns."""
-    inside, most, lock = 0, 0, threading.Lock()
-
-    def act(task: Task) -> str:
-        nonlocal inside, most
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        threading.Event().wait(0.01)  # room for a second one to come in
-        with lock:
-            inside -= 1
-        return ""
-
+    act = Crowd()
     gates = {node: FakeGate(str(node), act) for node in range(1, 6)}
     grid = LocalGrid(Run(RUN_ID, b""), FlowerRun.create_empty(RUN_ID), gates, 1)
     grid.send_and_receive([message(node) for node in gates])
     grid.close()
-    assert most == 1
+    assert act.most == 1
 
 
 def test_a_node_handles_one_message_at_a_time_in_the_order_sent(make_grid) -> None:
     """Ten messages to one node, with workers to spare, are handled one after the other."""
-    inside, most, lock = 0, 0, threading.Lock()
-
-    def act(task: Task) -> str:
-        nonlocal inside, most
-        with lock:
-            inside += 1
-            most = max(most, inside)
-        threading.Event().wait(0.002)
-        with lock:
-            inside -= 1
-        return task.leg_id
-
+    act = Crowd()
     grid = make_grid(act, None, None, None)
     replies = list(grid.send_and_receive([message(1) for _ in range(10)]))
-    assert most == 1
+    assert act.most == 1
     assert [task.leg_id for task in grid.gates[1].tasks] == [str(n) for n in range(1, 11)]
     assert [said(r) for r in replies] == [str(n) for n in range(1, 11)]
 
