@@ -14,9 +14,7 @@ from flame_fl.contract.errors import InputError, VerificationError
 from flame_fl.gate.database import require_state
 from flame_fl.gate.store import Store
 
-cli = typer.Typer(help="A DIZ's node.", no_args_is_help=True)
 audit = typer.Typer(help="The audit chain.", no_args_is_help=True)
-cli.add_typer(audit, name="audit")
 
 Where = Annotated[Path, typer.Argument(help="A run folder, a state folder, or a state.db.")]
 

@@ -5,6 +5,7 @@ FlameError            exit 1   something failed
 ├─ InputError         exit 2   what the user gave us (flag, file, manifest, app) is bad
 ├─ RefusedError       exit 3   a gate decided not to run or not to release (carries a refusal code)
 ├─ VerificationError  exit 5   stored evidence does not hold: a broken audit chain, a foreign state file
+├─ UnreachableError   exit 6   a hub or a Docker Engine does not answer
 └─ SandboxError       exit 1   the app failed inside its sandbox; details stay at the node
 ```
 A misuse of a function by our own code stays a builtin (`ValueError`, `RuntimeError`): it is a bug, not a message
@@ -46,6 +47,13 @@ class VerificationError(FlameError):
 
     exit_code = 5
     fault = "state"
+
+
+class UnreachableError(FlameError):
+    """A hub or a Docker Engine does not answer."""
+
+    exit_code = 6
+    fault = "environment"
 
 
 class SandboxError(FlameError):

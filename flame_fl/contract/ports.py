@@ -1,7 +1,7 @@
 """What the gate needs of the world, as protocols; `simulation` (and the node) wire the real things in."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +22,19 @@ class SandboxSpec:
     node_config: Mapping[str, Scalar]
     resources: Resources
     log_path: Path
+    data: Mapping[str, Path] = field(default_factory=dict)
+
+    def hello(self, app_dir: str, place: Callable[[str, Path], str]) -> dict[str, object]:
+        """What a runner is told first: where the app is, and where `place` puts each data store."""
+        data = {f"data-{name}": place(name, path) for name, path in self.data.items()}
+        return {
+            "app_dir": app_dir,
+            "component": self.component,
+            "run_id": self.run_id,
+            "node_id": self.node_id,
+            "run_config": dict(self.run_config),
+            "node_config": {**self.node_config, **data},
+        }
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,8 @@ class Session(Protocol):
 class Sandbox(Protocol):
     """Where apps run."""
 
-    @property
-    def kind(self) -> str:
-        """What an approval binds of it: "subprocess", or an image's digest."""
+    def kind_of(self, app: str) -> str:
+        """What an approval binds of it: "subprocess", or the runtime and the image's digest for this app."""
 
     def start(self, spec: SandboxSpec) -> Session:
         """A new session.

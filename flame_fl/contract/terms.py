@@ -147,6 +147,10 @@ class Resources(Frozen):
     """Processes and threads."""
     seconds: Annotated[float, Field(gt=0, le=7 * 86400)] = 600
     """Deadline of one message; the first also pays for the imports."""
+    scratch_bytes: Annotated[int, Field(ge=1024 * 1024)] = 256_000_000
+    """Room for temporary files, and the largest file. In a container it is memory, and counts as such."""
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    """Graphics processors; none unless the node offers them."""
 
 
 class Validity(Frozen):

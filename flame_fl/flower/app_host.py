@@ -80,6 +80,18 @@ class AppHost:
         return to_content(reply.content)
 
 
+def load_host(hello: Mapping[str, Any]) -> AppHost:
+    """The host that `SandboxSpec.hello` describes."""
+    return AppHost(
+        Path(hello["app_dir"]),
+        hello["component"],
+        run_id=hello["run_id"],
+        node_id=hello["node_id"],
+        run_config=hello["run_config"],
+        node_config=hello["node_config"],
+    )
+
+
 def _to_flower(message: Envelope, context: Context) -> Message:
     metadata = Metadata(
         run_id=context.run_id,

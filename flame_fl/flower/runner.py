@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from flame_fl.contract.frames import HEAD, FrameType, decode, encode, pack
@@ -60,16 +59,9 @@ def _parts(raw: bytes) -> list[bytes | memoryview]:
 
 
 def _load(hello: dict[str, Any]) -> "AppHost":
-    from flame_fl.flower.app_host import AppHost
+    from flame_fl.flower.app_host import load_host
 
-    return AppHost(
-        Path(hello["app_dir"]),
-        hello["component"],
-        run_id=hello["run_id"],
-        node_id=hello["node_id"],
-        run_config=hello["run_config"],
-        node_config=hello["node_config"],
-    )
+    return load_host(hello)
 
 
 def _read(reader: BinaryIO) -> tuple[int, int, bytes] | None:

@@ -85,7 +85,6 @@ class Sessions:
         while len(self._open) >= self.most:
             self.end(next(iter(self._open)))
         wanted = verified.terms.data if verified.terms is not None else self.data
-        paths = {f"data-{name}": str(self.data[name].path) for name in wanted}
         self._open[run_id] = self.sandbox.start(
             SandboxSpec(
                 fab=verified.fab,
@@ -93,9 +92,10 @@ class Sessions:
                 run_id=run_id,
                 node_id=self.node_id,
                 run_config=verified.run_config,
-                node_config={**self.node_config, **paths},
+                node_config=self.node_config,
                 resources=resources,
                 log_path=self.log_dir / f"{self.node}-{run_id}.log",
+                data={name: self.data[name].path for name in wanted},
             )
         )
         self._bound[run_id] = bound
@@ -120,6 +120,11 @@ class Sessions:
     def _end_all(self) -> None:
         for session in list(self._open.values()):
             _close(session)
+
+    def end_all(self) -> None:
+        """End every session; later messages start new ones."""
+        for run_id in list(self._open):
+            self.end(run_id)
 
 
 def _close(session: Session) -> None:

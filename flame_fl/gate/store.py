@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +213,16 @@ class Store:
             self._db.execute("UPDATE legs SET reply=NULL, reply_file_sha256=NULL WHERE run_id=?", run_id)
             self.record("run-ended", {"run": run_id})
         self._replies.forget(run_id)
+
+    def forget_old_replies(self, days: int) -> None:
+        """Drop the stored replies of runs opened more than so many days ago."""
+        oldest = (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="milliseconds")
+        for (run_id,) in self._db.rows(
+            "SELECT DISTINCT run_id FROM legs JOIN runs USING(run_id) WHERE opened < ?"
+            " AND (reply IS NOT NULL OR reply_file_sha256 IS NOT NULL)",
+            oldest,
+        ):
+            self.forget_replies(run_id)
 
     # --- ledger ------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from flame_fl.contract.frames import FrameError
 from flame_fl.contract.manifest import Manifest, NodeBinding, manifest_of, resolve_run_config
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.task import Run, Task
-from flame_fl.contract.terms import MessageTerms, Scalar, Terms
+from flame_fl.contract.terms import MessageTerms, Resources, Scalar, Terms
 from flame_fl.data.folder import DataView
 from flame_fl.gate.approval import ApprovalRecord, Approved, Status, check_approval
 from flame_fl.gate.release import Reference, reference_of
@@ -32,6 +32,8 @@ class NodeLimits:
     delta: float
     min_patients: int
     max_sessions: int = 4
+    most: Resources | None = None
+    """What one sandbox may ask for at most; None is no bound (a simulation)."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Verifier:
     """Knows what this node has: its store of approvals, its sandbox, its data and its limits."""
 
     store: Store
-    sandbox_kind: str
+    sandbox_kind: Callable[[str], str]
     data: Mapping[str, DataView]
     limits: NodeLimits
     today: Callable[[], date]
@@ -120,7 +122,7 @@ class Verifier:
         if record.manifest != manifest:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "the stored manifest is not the one that was approved")
         terms = None if record.unsafe_open else record.terms
-        return check_approval(record, self.binding(terms, record.steward_terms).digest, self.today())
+        return check_approval(record, self.binding(manifest.app, terms, record.steward_terms).digest, self.today())
 
     def still_approved(self, verified: Verified) -> None:
         """Look again, just before something leaves: a steward may have decided while the app worked.
@@ -132,16 +134,17 @@ class Verifier:
         if now.record.binding_digest != verified.approved.record.binding_digest:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "approved on other terms while the app worked")
 
-    def binding(self, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
+    def binding(self, app: str, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
         """What only this node knows of an analysis: what an approval here is bound to.
 
         Args:
+            app: Publisher and name: it decides the sandbox's image.
             terms: Those that will hold; None if none will (every data store is then bound).
             steward_terms: The same, if the steward wrote them.
         """
         wanted = terms.data if terms is not None else self.data
         snapshots = {name: self.data[name].snapshot if name in self.data else "absent" for name in wanted}
-        return NodeBinding(sandbox=self.sandbox_kind, data=snapshots, steward_terms=steward_terms)
+        return NodeBinding(sandbox=self.sandbox_kind(app), data=snapshots, steward_terms=steward_terms)
 
     def within_terms(self, manifest: Manifest, run: Run, terms: Terms) -> dict[str, Scalar]:
         """The resolved run config, if overrides and data stores are within the terms.
@@ -150,6 +153,7 @@ class Verifier:
             RefusedError: 908.
         """
         config = resolve_run_config(manifest, run.overrides, terms)
+        _check_resources(terms.resources, self.limits.most)
         for name, wanted in terms.data.items():
             if name not in self.data:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
@@ -159,6 +163,12 @@ class Verifier:
             if self.data[name].patients < least:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
         return config
+
+
+def _check_resources(wanted: Resources, most: Resources | None) -> None:
+    for name in Resources.model_fields:
+        if most is not None and getattr(wanted, name) > getattr(most, name):
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"the terms ask for more {name} than a sandbox here may use")
 
 
 def _check_form(task: Task) -> None:

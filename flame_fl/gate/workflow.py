@@ -32,7 +32,7 @@ from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.content import ConfigValue, Content
 from flame_fl.contract.errors import SandboxError, SandboxTimeoutError
 from flame_fl.contract.frames import FrameError, decode, encode
-from flame_fl.contract.manifest import NodeBinding
+from flame_fl.contract.manifest import Manifest, NodeBinding
 from flame_fl.contract.ports import NoiseSource, Sandbox
 from flame_fl.contract.refusal import Refusal, RefusalCode, RefusedError
 from flame_fl.contract.task import Reply, Run, Task
@@ -106,7 +106,7 @@ class Gate:
 
     def __post_init__(self) -> None:
         self._one_at_a_time = threading.Lock()
-        self._verifier = Verifier(self.store, self.sandbox.kind, self.data, self.limits, self.today)
+        self._verifier = Verifier(self.store, self.sandbox.kind_of, self.data, self.limits, self.today)
         self._sessions = Sessions(
             self.node,
             self.node_id,
@@ -328,9 +328,26 @@ class Gate:
         content = Content(configs={OWN_RECORD: said})
         return Reply(content, b"".join(encode(content)))
 
-    def binding(self, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
+    def binding(self, app: str, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
         """What an approval at this node is bound to: `terms` will hold, and the steward may have written them."""
-        return self._verifier.binding(terms, steward_terms)
+        return self._verifier.binding(app, terms, steward_terms)
+
+    def manifest(self, run: Run) -> Manifest:
+        """What a bundle states, from its bytes.
+
+        Raises:
+            RefusedError: 901, it is no bundle.
+        """
+        return self._verifier.read(run)[1]
+
+    def set_node_id(self, node_id: int) -> None:
+        """Flower's id of this node, once the SuperNode has said it; apps see it, no decision depends on it."""
+        self._sessions.node_id = node_id
+
+    def close_idle(self) -> None:
+        """End warm sessions: there has been no message for a while. A later message starts another one."""
+        with self._one_at_a_time:
+            self._sessions.end_all()
 
     def end_run(self, run_id: int) -> None:
         """The run is over: end its session and drop its stored replies."""

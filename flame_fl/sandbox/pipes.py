@@ -74,7 +74,7 @@ class FramePipe:
             if time.monotonic() > deadline:
                 raise SandboxTimeoutError("The worker did not answer before its deadline.")
             try:
-                got = os.readv(self._read_fd, [view[filled : filled + _CHUNK]])
+                got = self._read_into(view[filled : filled + _CHUNK])
             except BlockingIOError:
                 self._wait(self._read_fd, selectors.EVENT_READ, deadline)
                 continue
@@ -84,6 +84,14 @@ class FramePipe:
                 raise FrameError("The worker ended before it answered.")
             filled += got
         return data
+
+    def _read_into(self, view: memoryview) -> int:
+        """Some bytes of the worker's output; 0 at its end.
+
+        Raises:
+            BlockingIOError: There are none yet.
+        """
+        return os.readv(self._read_fd, [view])
 
     def cancel(self) -> None:
         """Make an exchange in progress, and every later one, raise soon. From any thread."""

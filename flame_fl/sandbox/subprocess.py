@@ -10,23 +10,19 @@ beyond a limit set from here.
 """
 
 import contextlib
-import json
 import os
 import resource
 import secrets
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from flame_fl.contract.content import Content
 from flame_fl.contract.errors import SandboxError
 from flame_fl.contract.fab import Fab
-from flame_fl.contract.frames import FrameError, FrameType, decode, encode
-from flame_fl.contract.ports import Envelope, SandboxSpec
+from flame_fl.contract.ports import SandboxSpec
 from flame_fl.sandbox.nursery import Nursery, Worker
 from flame_fl.sandbox.pipes import FramePipe
+from flame_fl.sandbox.session import FrameSession
 
 RUNNER = "flame_fl.flower.runner"
 MAX_FILE_BYTES = 1 << 30
@@ -44,8 +40,6 @@ class SubprocessSandbox:
         preload: Installed modules that workers find imported already, because they are slow to import.
     """
 
-    kind = "subprocess"
-
     def __init__(
         self, runner: str = RUNNER, *, max_file_bytes: int = MAX_FILE_BYTES, preload: Sequence[str] = ()
     ) -> None:
@@ -57,7 +51,12 @@ class SubprocessSandbox:
         with contextlib.suppress(OSError):
             self._nursery.warm_up()
 
-    def start(self, spec: SandboxSpec) -> "SubprocessSession":
+    def kind_of(self, app: str) -> str:
+        """The same for every app."""
+        del app
+        return "subprocess"
+
+    def start(self, spec: SandboxSpec) -> FrameSession:
         """Start a worker; it loads the app with its first message, inside that message's deadline.
 
         Raises:
@@ -72,7 +71,8 @@ class SubprocessSandbox:
             if scratch is not None:
                 remove_tree(scratch)
             raise SandboxError(f"The worker could not be started ({err.strerror or err}).") from err
-        return SubprocessSession(worker, pipe, spec, scratch)
+        hello = spec.hello(str(scratch / _APP), lambda name, path: str(path))
+        return FrameSession(worker, pipe, hello, lambda: remove_tree(scratch))
 
     def _fork(self, log_path: Path, scratch: Path) -> tuple[Worker, FramePipe]:
         log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,83 +94,6 @@ class SubprocessSandbox:
         return worker, pipe
 
 
-class SubprocessSession:
-    """One worker. One thread handles messages; any thread may close."""
-
-    def __init__(self, worker: Worker, pipe: FramePipe, spec: SandboxSpec, scratch: Path) -> None:
-        self._worker, self._pipe, self._scratch, self._sequence = worker, pipe, scratch, 0
-        self._over, self._closed, self._busy = False, False, threading.RLock()
-        self._hello: dict[str, object] | None = {
-            "app_dir": str(scratch / _APP),
-            "component": spec.component,
-            "run_id": spec.run_id,
-            "node_id": spec.node_id,
-            "run_config": dict(spec.run_config),
-            "node_config": dict(spec.node_config),
-        }
-
-    @property
-    def alive(self) -> bool:
-        """Whether the worker can take another message."""
-        return not self._over and self._worker.running()
-
-    def handle(self, message: Envelope, deadline_seconds: float, max_reply_bytes: int) -> Content:
-        """Send a message, read the update.
-
-        Raises:
-            SandboxTimeoutError: No complete answer in time; the worker is ended.
-            SandboxError: It died, or answered what is no frame (it is ended), or the app raised (it stays).
-        """
-        deadline = time.monotonic() + deadline_seconds
-        extra = {
-            "message_id": message.message_id,
-            "message_type": message.message_type,
-            "group_id": message.group_id,
-            "seed": message.seed,
-        }
-        with self._busy:
-            try:
-                if self._over:
-                    raise SandboxError("The worker was ended.")
-                if self._hello is not None:
-                    hello, self._hello = self._hello, None
-                    self._ask(FrameType.HELLO, [json.dumps(hello).encode()], deadline, 1 << 16, FrameType.HELLO)
-                raw = self._ask(
-                    FrameType.MESSAGE, encode(message.content, extra), deadline, max_reply_bytes, FrameType.REPLY
-                )
-                return decode(raw)[0]
-            except _AppRaisedError as err:
-                self._over = self._over or err.fatal
-                raise SandboxError(f"The app failed ({err.kind}); its own words are in the node's log.") from None
-            except SandboxError:
-                self.close()
-                raise
-
-    def _ask(
-        self, kind: FrameType, parts: list[bytes | memoryview], deadline: float, most: int, wanted: FrameType
-    ) -> bytearray:
-        self._sequence += 1
-        head, payload = self._pipe.exchange(kind, self._sequence, parts, deadline, most)
-        if head.type is FrameType.ERROR:
-            raise _AppRaisedError(payload, fatal=kind is FrameType.HELLO)
-        if head.type is not wanted:
-            raise FrameError(f"The worker answered with a frame of type {head.type.name}.")
-        return payload
-
-    def close(self) -> None:
-        """Kill the worker's process group and remove its scratch folder. From any thread; never raises."""
-        self._over = True
-        self._pipe.cancel()
-        with self._busy:  # the thread that handles a message leaves first: it uses the descriptors
-            if self._closed:
-                return
-            self._closed = True
-            self._worker.end()
-            with contextlib.suppress(OSError):
-                self._pipe.close()
-            remove_tree(self._scratch)
-
-
 def _environment() -> dict[str, str]:
     """What every worker finds in its environment: nothing of the user's but what is named here."""
     passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
@@ -189,16 +112,6 @@ def _environment() -> dict[str, str]:
 def _places(scratch: Path) -> dict[str, str]:
     """What one worker finds there beside: its own folders."""
     return {"HOME": str(scratch), "TMPDIR": str(scratch), "FLWR_HOME": str(scratch / "flwr")}
-
-
-class _AppRaisedError(SandboxError):
-    """The runner says that the app raised. Its words are untrusted; only an identifier-like kind is kept."""
-
-    def __init__(self, payload: bytearray, *, fatal: bool) -> None:
-        word = bytes(payload[:80]).decode("ascii", "replace")
-        self.kind = word if word.isidentifier() else "an error without a name"
-        self.fatal = fatal
-        super().__init__(self.kind)
 
 
 def unpack(fab: Fab, folder: Path) -> None:

@@ -14,7 +14,7 @@ from flame_fl.contract.fab import Fab
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.ports import NoiseSource, Sandbox, SandboxSpec
 from flame_fl.data.folder import DataView, open_folder
-from flame_fl.flower.app_host import AppHost
+from flame_fl.flower.app_host import AppHost, load_host
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Event, Gate
 from flame_fl.sandbox.in_process import InProcessSandbox
@@ -80,14 +80,7 @@ def make_sandbox(kind: SandboxKind, app_dir: Path, fab: Fab | None = None) -> Sa
         return sandbox
 
     def load(spec: SandboxSpec) -> AppHost:
-        return AppHost(
-            app_dir,
-            spec.component,
-            run_id=spec.run_id,
-            node_id=spec.node_id,
-            run_config=spec.run_config,
-            node_config=spec.node_config,
-        )
+        return load_host(spec.hello(str(app_dir), lambda name, path: str(path)))
 
     return InProcessSandbox(load)
 

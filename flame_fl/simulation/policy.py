@@ -114,7 +114,7 @@ def apply(policy: Policy, gate: Gate, manifest: Manifest) -> None:
 
 
 def _decide(gate: Gate, manifest: Manifest, status: Status, comment: str, *, unsafe_open: bool = False) -> None:
-    binding = gate.binding(None if unsafe_open else manifest.terms)
+    binding = gate.binding(manifest.app, None if unsafe_open else manifest.terms)
     gate.store.put_approval(
         ApprovalRecord(
             manifest.digest,

@@ -1,60 +1,14 @@
-"""Runs a ServerApp in this process, against the local grid: the researcher's own code on the researcher's machine."""
+"""What a simulation does around a ServerApp in this process: where Flower's log goes, and that nothing of it stays."""
 
 import contextlib
 import logging
-import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from flwr.app import Context, RecordDict
-from flwr.serverapp import Grid, ServerApp
+from flame_fl.flower.server_app import run_server_app
 
-from flame_fl.contract.errors import FlameError, InputError
-from flame_fl.contract.fab import Fab
-from flame_fl.contract.terms import Scalar
-from flame_fl.flower.app_host import load_component
-from flame_fl.flower.identity import SERVER_NODE_ID, take_identity
-from flame_fl.flower.seeding import seed_everything
-
-
-def run_server_app(
-    fab: Fab, app_dir: Path, grid: Grid, *, run_id: int, config: Mapping[str, Scalar], seed: int, out: Path
-) -> None:
-    """Load and call the ServerApp. Its artefacts go to `out` (`FLAME_OUT`).
-
-    Raises:
-        InputError: It cannot be loaded.
-        FlameError: It raised; the original error is the cause.
-    """
-    reference = fab.component("serverapp")
-    take_identity(run_id)
-    seed_everything(seed % 2**32)
-    try:
-        app = load_component(app_dir, reference)
-    except (Exception, SystemExit) as err:
-        raise InputError(
-            f"The ServerApp {reference} cannot be imported: {type(err).__name__}: {err}.",
-            mend="Install what it imports, or correct it; --debug shows where.",
-        ) from err
-    if not isinstance(app, ServerApp):
-        raise InputError(f"{reference} is no flwr.serverapp.ServerApp.", mend="Correct [tool.flwr.app.components].")
-    context = Context(run_id, SERVER_NODE_ID, {}, RecordDict(), dict(config))
-    with _environment("FLAME_OUT", str(out)):
-        try:
-            app(grid, context)
-        except FlameError:
-            raise
-        except SystemExit as err:
-            raise FlameError(
-                f"The ServerApp ended the run with sys.exit({err.code!r}).",
-                mend="Let its main function return, or raise what went wrong.",
-            ) from err
-        except Exception as err:
-            raise FlameError(
-                f"The ServerApp ended with {type(err).__name__}: {err}",
-                mend="--debug shows where; the log of the run has what it printed.",
-            ) from err
+__all__ = ["flower_log_to", "forget_app", "run_server_app"]
 
 
 @contextlib.contextmanager
@@ -74,19 +28,6 @@ def flower_log_to(path: Path, *, also_console: bool) -> Iterator[None]:
         logger.removeHandler(handler)
         handler.close()
         logger.handlers, logger.propagate = before, propagate
-
-
-@contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
 
 
 def forget_app(app_dir: Path) -> None:

@@ -172,6 +172,9 @@ class FakeSandbox:
     sessions: list[FakeSession] = field(default_factory=list)
     messages: list[Envelope] = field(default_factory=list)
 
+    def kind_of(self, app: str) -> str:
+        return self.kind
+
     def start(self, spec: SandboxSpec) -> FakeSession:
         self.specs.append(spec)
         self.sessions.append(FakeSession(self._heard))
@@ -216,7 +219,7 @@ class World:
         manifest = manifest_from(raw_fab)
         steward_terms = changes.get("steward_terms")
         terms = None if changes.get("unsafe_open") else (steward_terms or manifest.terms)
-        fields = {"binding_digest": self.gate.binding(terms, steward_terms).digest, "by": "steward"} | changes
+        fields = {"binding_digest": self.gate.binding(manifest.app, terms, steward_terms).digest, "by": "steward"} | changes
         now = datetime.now(UTC).isoformat()
         self.store.put_approval(ApprovalRecord(manifest.digest, status, manifest, at=now, **fields))
         return manifest

@@ -79,7 +79,7 @@ class TestReleased:
         world.data["other"] = world.data["cohort"]
         world.decide(FAB)
         world.released(FAB)
-        assert set(world.sandbox.specs[0].node_config) == {"data-cohort"}
+        assert set(world.sandbox.specs[0].data) == {"cohort"}
 
     def test_the_sandbox_sees_the_resolved_run_config(self, world: World) -> None:
         world.decide(FAB)
@@ -138,8 +138,8 @@ class TestApproval:
         plain = make_fab({})
         world.decide(plain, steward_terms=make_terms())
         world.released(plain)
-        other = world.gate.binding(make_terms(), make_terms(limits={"runs": 1})).digest
-        assert other != world.gate.binding(make_terms(), make_terms()).digest
+        other = world.gate.binding("someone/an-app", make_terms(), make_terms(limits={"runs": 1})).digest
+        assert other != world.gate.binding("someone/an-app", make_terms(), make_terms()).digest
 
     def test_approval_of_an_app_without_terms_allows_nothing(self, world: World) -> None:
         plain = make_fab({})
@@ -528,8 +528,8 @@ class TestDecisionsWhileTheAppWorks:
         world.released(fab, leg="1")
         world.decide(fab, steward_terms=make_terms())
         world.released(fab, leg="2")
-        seen = [sorted(k for k in spec.node_config if k.startswith("data-")) for spec in world.sandbox.specs]
-        assert seen == [["data-cohort", "data-genomes"], ["data-cohort"]]
+        seen = [sorted(spec.data) for spec in world.sandbox.specs]
+        assert seen == [["cohort", "genomes"], ["cohort"]]
         assert world.sandbox.sessions[0].closed
 
     def test_one_analysis_cannot_end_another_s_session(self, world: World) -> None:

@@ -52,9 +52,10 @@ def spec_of(tmp_path: Path) -> SpecOf:
             run_id=7,
             node_id=42,
             run_config=dict(config),
-            node_config={"partition-id": 0, "data-cohort": "/data/cohort"},
+            node_config={"partition-id": 0},
             resources=Resources(),
             log_path=tmp_path / "logs" / "app.log",
+            data={"cohort": Path("/data/cohort")},
         )
 
     return make
@@ -70,7 +71,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[
         if request.param == "in-process":
             unpack(spec.fab, folder)
         sandbox: Sandbox = make_sandbox(request.param, folder)
-        assert sandbox.kind == request.param
+        assert sandbox.kind_of("someone/an-app") == request.param
         sessions.append(sandbox.start(spec))
         return sessions[-1]
 

@@ -1,0 +1,290 @@
+"""`flame node`: a DIZ's own installation."""
+
+import getpass
+import json
+import os
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from flame_fl.cli import audit, image
+from flame_fl.cli.console import escaped, stdout
+from flame_fl.contract.errors import FlameError, InputError
+from flame_fl.contract.places import node_places
+
+if TYPE_CHECKING:
+    from flame_fl.gate.workflow import Gate
+    from flame_fl.node.steward import Request
+    from flame_fl.node.wiring import Node
+
+cli = typer.Typer(help="A DIZ's node: what it offers, what it approves, what it runs.", no_args_is_help=True)
+data = typer.Typer(help="The data stores a node offers.", no_args_is_help=True)
+cli.add_typer(data, name="data")
+cli.add_typer(audit.audit, name="audit")
+cli.add_typer(image.cli, name="image")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Digest = Annotated[
+    str, typer.Argument(help="The beginning of the analysis's digest, as `flame node requests` shows it.")
+]
+Comment = Annotated[str, typer.Option(help="Why; kept in the audit chain.")]
+
+
+@cli.command("init")
+def init(
+    name: Annotated[str, typer.Option(help="How the hub and researchers call this DIZ.")],
+    hub: Annotated[str, typer.Option(help="The hub's address, host:port.")],
+    ca: Annotated[Path, typer.Option(help="The hub's authority, ca.crt, as its administrator sent it.")],
+    port: Annotated[int, typer.Option(help="Where the SuperNode listens for the gate, on this machine only.")] = 9094,
+    image: Annotated[str, typer.Option(help="Id or tag of the image for apps without one of their own.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a node: keys, settings with every limit named, an empty state. It approves nothing yet."""
+    from flame_fl.node.init import NewNode, init_node
+
+    places = node_places(os.environ)
+    files = init_node(places, NewNode(name, hub, ca, port, _image_id(image)))
+    public = files.flower_key.with_suffix(".pub")
+    if as_json:
+        typer.echo(json.dumps({"config": str(places.config), "state": str(files.state), "public_key": str(public)}))
+        return
+    stdout.print(f"Settings  {escaped(places.config)}\nState     {escaped(files.state)}", highlight=False)
+    stdout.print(f"Send this file to the hub's administrator: [bold]{escaped(public)}[/]", highlight=False)
+    stdout.print("Then: flame node data add, flame node image build, flame node check, flame node up", highlight=False)
+
+
+def _image_id(image: str) -> str:
+    from flame_fl.sandbox.container import is_image_id
+    from flame_fl.sandbox.docker import connect
+
+    if not image or is_image_id(image):
+        return image
+    import docker.errors
+
+    try:
+        return str(connect().images.get(image).id)
+    except docker.errors.DockerException as err:
+        raise InputError(f"There is no image {image!r} on the engine.", mend="`flame node image list`.") from err
+
+
+@cli.command("up")
+def up(
+    only: Annotated[
+        Literal["supernode", "gate"] | None, typer.Option(help="Run one of the two; by default both.")
+    ] = None,
+) -> None:
+    """Run the SuperNode and the gate in the foreground, until Ctrl-C or SIGTERM."""
+    from flame_fl.node.up import up as run
+
+    run(_node(), _log, only=only)
+
+
+def _log(line: str) -> None:
+    typer.echo(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}")
+
+
+@cli.command("down")
+def down() -> None:
+    """End the gate of this node that runs, and its SuperNode."""
+    from flame_fl.node.up import down as end
+
+    stdout.print("ended" if end(_node()) else "no gate of this node was running")
+
+
+@cli.command("status")
+def status(as_json: AsJson = False) -> None:
+    """What runs, what is offered, what waits for the steward, what was spent."""
+    from flame_fl.node.status import status_of
+
+    with ExitStack() as closing:
+        found = status_of(_node(), closing)
+    if as_json:
+        typer.echo(json.dumps(found))
+        return
+    table = Table(show_header=False)
+    for key, value in found.items():
+        shown = ", ".join(f"{k} {v}" for k, v in value.items()) or "none" if isinstance(value, dict) else value
+        table.add_row(key.replace("_", " "), escaped(shown))
+    stdout.print(table)
+
+
+@cli.command("check")
+def check(as_json: AsJson = False) -> None:
+    """Pre-flight: Flower, keys, state, disk, data, hub, clock, Docker Engine, isolation. Exit code 1 if one fails."""
+    from flame_fl.node.check import check as look
+
+    findings = []
+    for finding in look(_node()):
+        findings.append(finding)
+        if not as_json:
+            mark = "[green]holds[/]" if finding.holds else "[red]FAILS[/]"
+            stdout.print(f"{mark}  {finding.name}: {escaped(finding.said)}", highlight=False, soft_wrap=True)
+            if not finding.holds and finding.mend:
+                stdout.print(f"       {escaped(finding.mend)}", highlight=False, soft_wrap=True)
+    if as_json:
+        typer.echo(json.dumps([f.__dict__ for f in findings]))
+    failed = [f.name for f in findings if not f.holds]
+    if failed:
+        raise typer.Exit(1)
+
+
+@data.command("add")
+def data_add(
+    name: Annotated[str, typer.Argument(help="As the terms of analyses call it.")],
+    folder: Annotated[Path, typer.Argument(help="The folder; it is used where it lies, and never written to.")],
+    table: Annotated[str, typer.Option(help="Its Parquet table with one row per record.")],
+    patient_id: Annotated[str, typer.Option(help="The table's column that identifies a patient.")],
+    mock: Annotated[bool, typer.Option("--mock", help="Made-up data: nobody's.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Offer a folder, or offer it anew after its content changed. Approvals bind the content."""
+    from dataclasses import asdict
+
+    from flame_fl.node.stores import inspect
+    from flame_fl.node.wiring import open_store, require_mock
+
+    node = _node()
+    store = inspect(name, folder, table, patient_id, mock=mock)
+    if node.config.sandbox.kind != "docker":
+        require_mock({name: store})
+    with ExitStack() as closing:
+        state = open_store(node, closing)
+        said = {"store": name, "snapshot": store.snapshot, "schema": store.schema_sha256, "mock": mock, "by": _user()}
+        state.record("data-registered", said)
+        node.registry.put(store)
+    if as_json:
+        typer.echo(json.dumps(asdict(store)))
+        return
+    stdout.print(
+        f"{escaped(name)}: {store.rows} rows of {store.patients} patients, content {store.snapshot[:16]}…",
+        highlight=False,
+    )
+
+
+@data.command("list")
+def data_list(as_json: AsJson = False) -> None:
+    """The registered data stores, and whether their files still are what was registered."""
+    from dataclasses import asdict
+
+    from flame_fl.node.stores import LiveViews
+
+    node = _node()
+    stores, views = node.registry.all(), LiveViews(node.registry)
+    rows = []
+    for name, store in stores.items():
+        now = views[name].snapshot if name in views else ""
+        state = "unchanged" if now == store.snapshot else "CHANGED" if now else "GONE"
+        rows.append({**asdict(store), "now": state})
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    shown = Table()
+    for column in ("name", "patients", "rows", "table", "patient id", "mock", "content", "now"):
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        cells = (row["name"], row["patients"], row["rows"], row["table"], row["patient_id"], row["mock"])
+        shown.add_row(*(escaped(c) for c in cells), escaped(row["snapshot"][:16]) + "…", row["now"])
+    stdout.print(shown)
+
+
+@data.command("remove")
+def data_remove(name: Annotated[str, typer.Argument(help="The store's name.")]) -> None:
+    """Offer a store no longer; its files are not touched."""
+    from flame_fl.node.wiring import open_store
+
+    node = _node()
+    with ExitStack() as closing:
+        state = open_store(node, closing)
+        node.registry.remove(name)
+        state.record("data-removed", {"store": name, "by": _user()})
+    stdout.print(f"{escaped(name)} is offered no longer.")
+
+
+@cli.command("requests")
+def requests(
+    every: Annotated[bool, typer.Option("--all", help="Decided ones too.")] = False, as_json: AsJson = False
+) -> None:
+    """Analyses that wait for the steward."""
+    from flame_fl.node.steward import Request
+
+    with ExitStack() as closing:
+        gate = _gate(_node(), closing)
+        rows = [Request.of(record) for record in gate.store.approvals()]
+    rows = [r for r in rows if every or r.status == "pending"]
+    if as_json:
+        typer.echo(json.dumps([r.__dict__ for r in rows]))
+        return
+    _show_requests(rows)
+
+
+def _show_requests(rows: "list[Request]") -> None:
+    if not rows:
+        stdout.print("Nothing waits for the steward.")
+        return
+    table = Table()
+    for column in ("digest", "app", "status", "project", "title", "by", "since"):
+        table.add_column(column, overflow="fold")
+    for r in rows:
+        cells = (r.digest[:12], r.app, r.status, r.project, r.title, r.by, r.at[:16])
+        table.add_row(*(escaped(c) for c in cells))
+    stdout.print(table)
+    stdout.print("flame node approve DIGEST, or flame node reject DIGEST")
+
+
+@cli.command("approve")
+def approve(
+    digest: Digest,
+    terms: Annotated[
+        Path | None,
+        typer.Option(help="Terms that you write (TOML, the content of [tool.flame]), instead of the app's."),
+    ] = None,
+    comment: Comment = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let an analysis run here, on its terms or yours, with the image and the data as they are now."""
+    from flame_fl.node.steward import approve as decide
+
+    node = _node()
+    with ExitStack() as closing:
+        decided = decide(_gate(node, closing), node.registry, digest, terms_file=terms, by=_user(), comment=comment)
+    _show_decision(decided, as_json=as_json)
+
+
+@cli.command("reject")
+def reject(digest: Digest, comment: Comment = "", as_json: AsJson = False) -> None:
+    """Do not let an analysis run here; an approved one is withdrawn, from this moment."""
+    from flame_fl.node.steward import reject as decide
+
+    with ExitStack() as closing:
+        decided = decide(_gate(_node(), closing), digest, by=_user(), comment=comment)
+    _show_decision(decided, as_json=as_json)
+
+
+def _show_decision(decided: "Request", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(decided.__dict__))
+    else:
+        stdout.print(f"{escaped(decided.app)} {decided.digest[:12]}: [bold]{decided.status}[/]", highlight=False)
+
+
+def _node() -> "Node":
+    from flame_fl.node.wiring import open_node
+
+    return open_node(node_places(os.environ))
+
+
+def _gate(node: "Node", closing: ExitStack) -> "Gate":
+    from flame_fl.node.wiring import open_gate, open_store
+
+    return open_gate(node, open_store(node, closing))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError) as err:
+        raise FlameError("Who runs this cannot be told.", mend="Run it as a user that the system knows.") from err

@@ -1,0 +1,129 @@
+"""A run's own researcher may ask about it: its state, its events, what it left. Everybody else finds nothing.
+
+```
+GET /v1/flame/runs/{run_id}                       state as JSON
+GET /v1/flame/runs/{run_id}/events?after=N        the run's events from line N on, as JSON lines
+GET /v1/flame/runs/{run_id}/artefacts             names, sizes and SHA-256 of the files the ServerApp left
+GET /v1/flame/runs/{run_id}/artefacts/{path}      one of them
+```
+The files are written by the hub alone (`flame_fl.hub.relay`). A path is looked up among the names that are there, never
+put together from a request.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from flwr.supercore.auth.typing import AccountInfo
+from flwr.superlink.dependencies.linkstate import get_linkstate
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import Route
+
+from flame_fl.contract.access import project_of
+from flame_fl.flower.superlink_guard import owns
+
+EVENTS = "events.jsonl"
+OUT = "out"
+_MAX_LINES = 2000
+_PIECE_BYTES = 1 << 20
+
+
+class RunRoutes:
+    """The four routes, over the folder in which every run has one of its own."""
+
+    def __init__(self, runs: Path) -> None:
+        self._runs = runs
+
+    def routes(self) -> list[Route]:
+        """For the SuperLink's app."""
+        base = "/v1/flame/runs/{run_id:int}"
+        return [
+            Route(base, self._in_thread(self._state), methods=["GET"]),
+            Route(f"{base}/events", self._in_thread(self._events), methods=["GET"]),
+            Route(f"{base}/artefacts", self._in_thread(self._artefacts), methods=["GET"]),
+            Route(f"{base}/artefacts/{{path:path}}", self._in_thread(self._artefact), methods=["GET"]),
+        ]
+
+    @staticmethod
+    def _in_thread(function: Any) -> Any:
+        async def endpoint(request: Request) -> Response:
+            answer: Response = await run_in_threadpool(function, request)
+            return answer
+
+        return endpoint
+
+    def _folder(self, request: Request) -> Path:
+        account: AccountInfo = request.app.state.account_access_dep(request)
+        run_id: int = request.path_params["run_id"]
+        if not owns(get_linkstate(request), account, run_id):
+            raise HTTPException(404, "You have no such run.")
+        return self._runs / str(run_id)
+
+    def _state(self, request: Request) -> Response:
+        folder = self._folder(request)
+        run = get_linkstate(request).get_run_info(run_ids=[request.path_params["run_id"]])[0]
+        return JSONResponse(
+            {
+                "run_id": str(run.run_id),
+                "status": run.status.status,
+                "sub_status": run.status.sub_status,
+                "details": run.status.details,
+                "project": project_of(run.federation_id),
+                "fab_sha256": run.fab_hash,
+                "started": (folder / EVENTS).is_file(),
+            }
+        )
+
+    def _events(self, request: Request) -> Response:
+        folder = self._folder(request)
+        try:
+            after = max(0, int(request.query_params.get("after", "0")))
+        except ValueError as err:
+            raise HTTPException(400, "`after` is a number of lines.") from err
+        try:
+            with (folder / EVENTS).open("rb") as file:
+                lines = [line for line in itertools.islice(file, after, after + _MAX_LINES) if line.endswith(b"\n")]
+        except FileNotFoundError:
+            lines = []
+        return PlainTextResponse(b"".join(lines), media_type="application/jsonl")
+
+    def _artefacts(self, request: Request) -> Response:
+        folder = self._folder(request) / OUT
+        found = [
+            {"path": name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+            for name, path in sorted(_files(folder).items())
+        ]
+        return JSONResponse({"artefacts": found})
+
+    def _artefact(self, request: Request) -> Response:
+        path = _files(self._folder(request) / OUT).get(request.path_params["path"])
+        if path is None:
+            raise HTTPException(404, "The run left no such file.")
+        headers = {"content-length": str(path.stat().st_size)}
+        return StreamingResponse(_pieces(path), media_type="application/octet-stream", headers=headers)
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Plain files below a folder by their names, links left out."""
+    if not folder.is_dir():
+        return {}
+    return {
+        str(path.relative_to(folder)): path
+        for path in folder.rglob("*")
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece

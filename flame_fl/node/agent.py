@@ -1,0 +1,88 @@
+"""The gate at work: takes messages from the SuperNode one by one, answers each, and goes on whatever happens.
+
+It may be killed at any moment. What must not be lost is in the store; a message that was not answered is asked again
+by the hub, and the gate then answers it with what it stored, or tries anew (another attempt, debited again).
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flame_fl.contract.errors import UnreachableError
+from flame_fl.flower.runtime import Claim, ClaimLostError, NodeRuntime
+from flame_fl.gate.store import Store
+from flame_fl.gate.workflow import Gate, StoppedError
+from flame_fl.node.demo import approve_if_demo
+
+POLL_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 10.0
+_HOUSEKEEPING_SECONDS = 3600.0
+
+
+@dataclass
+class Agent:
+    """One node's loop.
+
+    Args:
+        runtime: The SuperNode.
+        gate: Decides and answers.
+        store: The gate's.
+        say: Told what a person should see.
+        demo: Content hashes that the demo steward approves.
+        idle_seconds: A sandbox without messages for so long is closed.
+        keep_replies_days: Stored replies of older runs are dropped.
+    """
+
+    runtime: NodeRuntime
+    gate: Gate
+    store: Store
+    say: Callable[[str], None]
+    demo: frozenset[str] = frozenset()
+    idle_seconds: float = 900.0
+    keep_replies_days: int = 30
+    _stop: threading.Event = field(default_factory=threading.Event, init=False)
+
+    def stop(self) -> None:
+        """End soon; a message in the sandbox is given up. From any thread or signal handler."""
+        self._stop.set()
+        self.gate.stop()
+
+    def run(self) -> None:
+        """Until `stop`."""
+        pause, reached, worked, kept_house = POLL_SECONDS, None, time.monotonic(), -_HOUSEKEEPING_SECONDS
+        while not self._stop.is_set():
+            if time.monotonic() - kept_house > _HOUSEKEEPING_SECONDS:
+                self.store.forget_old_replies(self.keep_replies_days)
+                kept_house = time.monotonic()
+            try:
+                claim = self.runtime.acquire()
+            except UnreachableError as err:
+                if reached is not False:
+                    self.say(f"waiting: {err}")
+                reached, pause = False, min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                self._stop.wait(pause)
+                continue
+            if reached is not True:
+                self.say("connected to the SuperNode; waiting for messages")
+            reached, pause = True, POLL_SECONDS
+            if claim is None:
+                if time.monotonic() - worked > self.idle_seconds:
+                    self.gate.close_idle()
+                self._stop.wait(pause)
+                continue
+            self._answer(claim)
+            worked = time.monotonic()
+
+    def _answer(self, claim: Claim) -> None:
+        try:
+            with claim:
+                task = claim.pull()
+                if self.demo:
+                    approve_if_demo(self.gate, task.run, self.demo)
+                self.gate.set_node_id(claim.node_id)
+                claim.answer(self.gate.handle(task))
+        except ClaimLostError as err:
+            self.say(f"a message was dropped: {err}")
+        except StoppedError:
+            self.say("stopped in the middle of a message; what it debited stays debited")

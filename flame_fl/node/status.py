@@ -1,0 +1,34 @@
+"""`flame node status`: the node in one look."""
+
+from collections import Counter
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+from flame_fl.gate.approval import status_on
+from flame_fl.node.up import running_gate
+from flame_fl.node.wiring import Node, open_store
+from flame_fl.privacy.accounting import epsilon
+
+
+def status_of(node: Node, closing: ExitStack) -> dict[str, Any]:
+    """What runs, what is offered, what waits, what was spent.
+
+    Raises:
+        VerificationError: The audit chain does not hold.
+    """
+    store, limits = open_store(node, closing), node.config.limits
+    entries, head = store.verify_audit()
+    today = datetime.now(UTC).date()
+    pid = running_gate(node)
+    rho = store.rho_spent()
+    return {
+        "node": node.config.node.name,
+        "hub": node.config.hub.address,
+        "gate": f"runs (process {pid})" if pid else "does not run",
+        "sandbox": f"{node.config.sandbox.kind}, {node.config.sandbox.runtime}",
+        "data_stores": {s.name: f"({s.patients} patients)" for s in node.registry.all().values()},
+        "analyses": dict(Counter(status_on(r, today).value for r in store.approvals())),
+        "epsilon_spent": f"{epsilon(rho, limits.delta):.3g} of {limits.epsilon_cap:g} (unit: site)" if rho else "none",
+        "audit": f"holds: {entries} entries, head {head[:16]}…",
+    }

@@ -1,0 +1,109 @@
+"""Puts a node's gate together from its settings: state, sandbox, data, limits, noise."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from flame_fl.contract.errors import InputError
+from flame_fl.contract.places import Places
+from flame_fl.contract.ports import Sandbox
+from flame_fl.gate.database import require_state
+from flame_fl.gate.store import Store
+from flame_fl.gate.workflow import Event, Gate
+from flame_fl.node.config import NodeConfig, NodeFiles, load_config
+from flame_fl.node.stores import DataStore, LiveViews, Registry
+from flame_fl.privacy.discrete_gaussian import ExactNoise
+from flame_fl.sandbox.docker import DockerSandbox, Images
+from flame_fl.sandbox.subprocess import SubprocessSandbox
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node's settings and where its files are."""
+
+    config: NodeConfig
+    files: NodeFiles
+
+    @property
+    def registry(self) -> Registry:
+        """Its data stores."""
+        return Registry(self.files.stores)
+
+    @property
+    def images(self) -> Images:
+        """Which image an app runs in."""
+        by_app = {app: image for app, image in self.config.images.items() if app != "default" and image}
+        return Images(self.config.images.get("default") or None, by_app)
+
+
+def open_node(places: Places) -> Node:
+    """Read a node's settings.
+
+    Raises:
+        InputError: There is no node, or its settings are not as they should be.
+        VerificationError: Its state is none.
+    """
+    node = Node(load_config(places), NodeFiles(places.state))
+    require_state(node.files.database)
+    return node
+
+
+def open_store(node: Node, closing: ExitStack) -> Store:
+    """The node's state; `closing` closes it."""
+    store = Store(node.files.database)
+    closing.callback(store.close)
+    return store
+
+
+def make_sandbox(node: Node) -> Sandbox:
+    """Where apps run.
+
+    Raises:
+        InputError: The sandbox does not confine, and a store holds data that are not mock.
+    """
+    section = node.config.sandbox
+    if section.kind == "docker":
+        return DockerSandbox(
+            node.images,
+            owner=node.config.node.id,
+            folder=node.files.sandboxes,
+            runtime=section.runtime,
+            engine=section.engine or None,
+        )
+    require_mock(node.registry.all())
+    return SubprocessSandbox()
+
+
+def require_mock(stores: dict[str, DataStore]) -> None:
+    """Real data need a real sandbox.
+
+    Raises:
+        InputError: A store is not marked as mock data.
+    """
+    real = sorted(name for name, store in stores.items() if not store.mock)
+    if real:
+        raise InputError(
+            f'Data store {real[0]!r} holds real data, and the sandbox "subprocess" confines nothing.',
+            mend='Set kind = "docker" in [sandbox] of node.toml.',
+        )
+
+
+def open_gate(
+    node: Node, store: Store, *, node_id: int = 0, on_event: Callable[[Event], None] = lambda event: None
+) -> Gate:
+    """The gate. `node_id` is Flower's, once it is known; no decision depends on it.
+
+    Raises:
+        InputError: As `make_sandbox`.
+    """
+    return Gate(
+        node=node.config.node.name,
+        node_id=node_id,
+        store=store,
+        sandbox=make_sandbox(node),
+        data=LiveViews(node.registry),
+        limits=node.config.limits.for_gate(),
+        noise=ExactNoise(),
+        log_dir=node.files.logs,
+        on_event=on_event,
+    )
