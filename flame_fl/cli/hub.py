@@ -130,9 +130,7 @@ def node_add(
 def user_add(
     name: Annotated[str, typer.Argument(help="The researcher's name.")],
     project: Project,
-    token_file: Annotated[
-        Path | None, typer.Option(help="Write the token into this new file (0600).")
-    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="Write the token into this new file (0600).")] = None,
     hubs_file: Annotated[Path | None, typer.Option(help="Add the hub to this hubs.toml; needs --token-file.")] = None,
     hub_name: Annotated[str, typer.Option(help="What the researcher calls this hub.")] = "hub",
     as_json: Json = False,

@@ -17,7 +17,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 from flame_fl import __version__  # noqa: E402
-from flame_fl.cli import app, hub, node, run as run_command, simulate  # noqa: E402
+from flame_fl.cli import app, federation, hub, node, run as run_command, simulate  # noqa: E402
 from flame_fl.cli.console import escaped, stderr  # noqa: E402
 from flame_fl.contract.errors import FlameError  # noqa: E402
 from flame_fl.contract.refusal import RefusedError  # noqa: E402
@@ -37,6 +37,7 @@ cli.command("run")(run_command.run)
 cli.add_typer(app.cli, name="app")
 cli.add_typer(node.cli, name="node")
 cli.add_typer(hub.cli, name="hub")
+cli.add_typer(federation.cli, name="federation")
 
 
 @cli.callback(invoke_without_command=True)

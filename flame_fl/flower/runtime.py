@@ -62,6 +62,7 @@ CLIENT_APP = "flwr-clientapp"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _HEARTBEAT_SECONDS = 15.0  # Flower gives up after 60
 _TRIES, _PAUSE_SECONDS = 5, 0.5
+_ARRIVAL_SECONDS = 600.0
 _MAX_OBJECTS, _MAX_DEPTH = 100_000, 8
 UNREADABLE = "query.flame_unreadable"  # no contract can list it: the gate refuses it
 T = TypeVar("T")
@@ -152,9 +153,10 @@ class Claim:
         run_id, self._node_id = int(given.run.run_id), int(given.context.node_id)
         take_identity(run_id, self._node_id)
         run = Run(run_id, bytes(given.fab.content), dict(run_from_proto(given.run).override_config))
-        pulled = self._ask(lambda: self._client.PullMessages(PullAppMessagesRequest()))
-        if not pulled.messages_list or not pulled.message_object_trees:
-            raise ClaimLostError("There is no message with the task.")
+        pulled = self._arrived(
+            lambda: self._client.PullMessages(PullAppMessagesRequest()),
+            lambda got: bool(got.messages_list and got.message_object_trees),
+        )
         tree = pulled.message_object_trees[0]
         self._message = message_from_proto(pulled.messages_list[0])
         metadata = self._message.metadata
@@ -175,10 +177,10 @@ class Claim:
             if name in raw:
                 continue
             request = PullObjectRequest(node=node, run_id=run_id, object_id=name)
-            got = self._ask(partial(self._client.PullObject, request))
+            got = self._arrived(partial(self._client.PullObject, request), lambda got: bool(got.object_available))
             data = bytes(got.object_content)
             size += len(data)
-            if not got.object_available or hashlib.sha256(data).hexdigest() != name or size > self._max_message_bytes:
+            if hashlib.sha256(data).hexdigest() != name or size > self._max_message_bytes:
                 raise _UnreadableError
             raw[name] = data
         confirm = ConfirmMessageReceivedRequest(node=node, run_id=run_id, message_object_id=tree.object_id)
@@ -233,6 +235,21 @@ class Claim:
             push_objects(objects, push, object_ids_to_push=set(pushed.objects_to_push))
         done = PushTaskOutputRequest(sub_status=SubStatus.COMPLETED, details="")
         self._ask(lambda: self._client.PushTaskOutput(done))
+
+    def _arrived(self, call: Callable[[], T], is_there: Callable[[T], bool]) -> T:
+        """Ask until it is there: a SuperNode hands a task out before the hub has sent all of its message.
+
+        Raises:
+            ClaimLostError: It never came.
+        """
+        until = time.monotonic() + _ARRIVAL_SECONDS
+        pause = 0.02
+        while not is_there(got := self._ask(call)):
+            if time.monotonic() > until:
+                raise ClaimLostError("The message never arrived in full.")
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.5)
+        return got
 
     def _ask(self, call: Callable[[], T]) -> T:
         """One request, repeated when the SuperNode did not answer; a refusal is final.

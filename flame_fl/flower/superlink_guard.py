@@ -44,7 +44,13 @@ from flame_fl.flower.server_operations import OPERATIONS
 from flame_fl.flower.superlink_state import HubLinkState
 
 _POST = frozenset(
-    {f"/v1/control/{name}" for name in ("start-run", "stop-run", "list-runs", "stream-logs", "list-federations")}
+    {
+        f"/v1/control/{name}"
+        for name in (
+            "start-run", "stop-run", "list-runs", "stream-logs", "list-federations",
+            "refresh-auth-tokens",  # always refused; `flwr` asks it after a wrong token, and then says what is wrong
+        )
+    }
     | {
         f"/v1/fleet/{name}"
         for name in (

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -54,8 +55,8 @@ class HubClient:
         except (OSError, ssl.SSLError) as err:
             raise InputError(f"{hub.ca} is no certificate.", mend="Ask the hub's administrator for it.") from err
         self._hub, self._patience = hub, patience_seconds
+        self._url = f"https://{hub.address}/v1/flame/runs/{run_id}"
         self._client = httpx.Client(
-            base_url=f"https://{hub.address}/v1/flame/runs/{run_id}",
             headers={"authorization": f"Bearer {hub.token}"},
             verify=context,
             timeout=_SECONDS,
@@ -99,7 +100,7 @@ class HubClient:
         beside = target.with_name(f".{target.name}.arriving")
         state, left = hashlib.sha256(), size
         try:
-            with self._client.stream("GET", f"/artefacts/{name}") as answer, beside.open("wb") as file:
+            with self._client.stream("GET", f"{self._url}/artefacts/{quote(name)}") as answer, beside.open("wb") as file:
                 answer.raise_for_status()
                 for piece in answer.iter_bytes():
                     left -= len(piece)
@@ -119,7 +120,7 @@ class HubClient:
         end, wait = time.monotonic() + self._patience, 0.2
         while True:
             try:
-                answer = self._client.get(path, params=query)
+                answer = self._client.get(self._url + path, params=query)
             except httpx.TransportError as err:
                 if time.monotonic() > end:
                     raise self._unreachable() from err

@@ -83,9 +83,7 @@ class Story:
     @property
     def all_pending(self) -> bool:
         """Whether nobody approved because nobody has decided yet."""
-        return self.nobody_approved and all(
-            node.code == RefusalCode.PENDING_APPROVAL for node in self.nodes.values()
-        )
+        return self.nobody_approved and all(node.code == RefusalCode.PENDING_APPROVAL for node in self.nodes.values())
 
     def dropped(self) -> list[str]:
         """Nodes that approved and were silent or failed at some point."""

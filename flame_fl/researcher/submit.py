@@ -70,7 +70,8 @@ def run_id_of(stdout: str, stderr: str, hub: Hub) -> int:
     lower = why.lower()
     if "unavailable" in lower or "could not connect" in lower or "certificate" in lower:
         raise UnreachableError(
-            f"The hub {hub.name} does not answer at {hub.address}.", mend="See `flame hub status` there, and your hubs.toml."
+            f"The hub {hub.name} does not answer at {hub.address}.",
+            mend="See `flame hub status` there, and your hubs.toml.",
         )
     if "authentic" in lower:
         raise InputError(

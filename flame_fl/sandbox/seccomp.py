@@ -16,7 +16,7 @@ __all__ = ["digest", "profile"]
 
 @cache
 def profile() -> str:
-    """Compact JSON without the comments, as Docker takes it: `security_opt=["seccomp=" + profile()]`."""
+    """The allow-list as compact JSON without its comments: what Docker takes in `security_opt` after "seccomp="."""
     table = json.loads(resources.files("flame_fl.sandbox").joinpath("seccomp.json").read_text(encoding="utf-8"))
     rules = [{key: value for key, value in rule.items() if key != "comment"} for rule in table["syscalls"]]
     return json.dumps({**table, "syscalls": rules}, separators=(",", ":"), sort_keys=True)

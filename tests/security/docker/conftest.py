@@ -115,7 +115,7 @@ class Listeners:
 
 @pytest.fixture(scope="module")
 def listeners() -> Iterator[Listeners]:
-    """On the host's loopback (as the SuperNode's and the hub's interfaces), on 0.0.0.0, and on an abstract Unix socket."""
+    """On the host's loopback (where a SuperNode listens), on 0.0.0.0, and on an abstract Unix socket."""
     servers = {
         "loopback": socket.create_server(("127.0.0.1", 0)),
         "everywhere": socket.create_server(("0.0.0.0", 0)),

@@ -1,8 +1,8 @@
 """What the attacks on a container are written with: a declaration, a hostile app, and a session to run it in.
 
-The app is one `exec`: each attack is Python source that is sent to it, so that a warm container serves many attacks. In
-its source an attack finds `message`, `context`, `honest()` (an answer within the terms), `reply(**records)` and
-`attempt(call, *arguments)` (the result, or the exception's name); it leaves what it saw in `found`, or its own `answer`.
+The app is one `exec`: each attack is Python source that is sent to it, so that a warm container serves many attacks.
+In its source an attack finds `message`, `context`, `honest()` (an answer within the terms), `reply(**records)` and
+`attempt(call, *arguments)` (the result, or the exception's name). It leaves what it saw in `found`, or an `answer`.
 """
 
 import json
@@ -55,6 +55,31 @@ def train(message, context):
     return reply(found=ConfigRecord({"json": json.dumps(names["found"])}))
 
 KEPT = {}  # what one attack leaves for the next
+"""
+
+# Finds the descriptor that leads to the gate, and writes frames of its own.
+FORGE = """
+import struct
+def out():
+    error = os.stat("/proc/self/fd/2")
+    for name in os.listdir("/proc/self/fd"):
+        path = f"/proc/self/fd/{name}"
+        if attempt(os.readlink, path).startswith("pipe:") and os.stat(path).st_ino != error.st_ino:
+            if attempt(os.write, int(name), b"") == 0:
+                return int(name)
+def head(length, kind=3, sequence=0):
+    return struct.pack(">IBQ", length + 9, kind, sequence)
+def frame(payload, kind=3, sequence=0):
+    return head(len(payload), kind, sequence) + payload
+def content(**changes):
+    header = {"array_records": [], "arrays": [], "metrics": {}, "configs": {}, "extra": {}} | changes
+    raw = json.dumps(header).encode()
+    return struct.pack(">I", len(raw)) + raw
+def sequence():  # the runner's own variable: nothing is secret from the app
+    at = sys._getframe()
+    while not isinstance(at.f_locals.get("sequence"), int):
+        at = at.f_back
+    return at.f_locals["sequence"]
 """
 
 

@@ -1,6 +1,7 @@
 """Reading what is not the app's, and writing what is not its scratch."""
 
 import hashlib
+import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -326,14 +327,15 @@ def test_setuid_programs(inside: Inside) -> None:
         said = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, text=True).stdout
         return dict(line.split(":\\t", 1) for line in said.splitlines() if ":\\t" in line)
     own = status(["cat", "/proc/self/status"])
-    found = {name: own[name] for name in ("Uid", "Gid", "CapEff", "CapPrm", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")}
-    found["there"] = [path for path in ("/usr/bin/su", "/usr/bin/mount", "/usr/bin/passwd", "/usr/bin/newgrp") if os.path.exists(path)]
+    found = {name: own[name] for name in ("Uid", "Gid", "NoNewPrivs", "Seccomp")}
+    found["capabilities"] = [own[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")]
+    found["there"] = [name for name in ("su", "mount", "passwd", "newgrp") if os.path.exists(f"/usr/bin/{name}")]
     found["as"] = subprocess.run(["su", "-c", "id -u"], capture_output=True, stdin=subprocess.DEVNULL, text=True).stdout
     found["set"] = [attempt(os.setuid, 0), attempt(os.setgid, 0), attempt(os.setgroups, [])]
     """
     found = inside.run(source)
     assert found["Uid"].split() == found["Gid"].split() == ["65534"] * 4
-    assert {found[name] for name in ("CapEff", "CapPrm", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert found["capabilities"] == ["0" * 16] * 4
     assert (found["NoNewPrivs"], found["Seccomp"]) == ("1", "2")
     assert found["there"], "the control: the image has such programs"
     assert found["as"] == ""
@@ -342,7 +344,7 @@ def test_setuid_programs(inside: Inside) -> None:
 
 @attack(
     "start a program that no file of the image holds: written to scratch, in shared memory, or in no file at all",
-    "scratch and shared memory are noexec; memfd and execveat are blocked. (What Python can do, it can do without one.)",
+    "scratch and shared memory are noexec; memfd and execveat are blocked. What Python can do, it needs none for",
 )
 def test_programs_of_its_own(inside: Inside) -> None:
     source = """
@@ -355,3 +357,26 @@ def test_programs_of_its_own(inside: Inside) -> None:
     """
     assert inside.run(source) == ["PermissionError 13", "PermissionError 13", "PermissionError 1"]
     assert inside.run("import subprocess; found = subprocess.run(['/bin/true']).returncode") == 0
+
+
+@attack(
+    "learn about the host from /proc and /sys",
+    "seen: kernel version, processors, memory, load, uptime, and the host's paths of the app's own mounts. Not seen: "
+    "host name, users, processes, other mounts",
+)
+def test_what_can_be_learned_of_the_host(inside: Inside, cohort: Path) -> None:
+    source = """
+    found = {"uname": list(os.uname()), "mounts": open("/proc/self/mountinfo").read()}
+    """
+    found = inside.run(source)
+    assert found["uname"][1] == "sandbox" != os.uname().nodename
+    assert os.uname().release in found["uname"]
+    assert cohort.name in found["mounts"]
+    assert Path(pytest.__file__).parent.as_posix() not in found["mounts"]
+    theirs = {line.split()[4] for line in found["mounts"].splitlines()}
+    allowed = ("/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hostname", "/etc/hosts")
+    assert [
+        m
+        for m in theirs - {"/", "/tmp", "/app", "/data/cohort"}
+        if not m.startswith(allowed) and Path(m).name != "docker-init"
+    ] == []

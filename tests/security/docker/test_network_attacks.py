@@ -1,5 +1,6 @@
-"""Reaching anything outside the container. Two walls, and each is shown to hold alone: no network, and no socket for one."""
+"""Reaching anything outside the container. Two walls, each shown to hold alone: no network, and no socket for one."""
 
+import itertools
 import json
 import os
 import socket
@@ -61,7 +62,7 @@ def in_the_sandbox(inside: Inside, wanted: dict[str, Any]) -> dict[str, str]:
 def gateways() -> list[str]:
     """Addresses under which a container with a network would find the host."""
     lines = Path("/proc/net/fib_trie").read_text().split("\n")
-    found = {a.split()[1] for a, b in zip(lines, lines[1:], strict=False) if "|--" in a and "host LOCAL" in b}
+    found = {a.split()[1] for a, b in itertools.pairwise(lines) if "|--" in a and "host LOCAL" in b}
     return sorted(address for address in found if not address.startswith("127."))
 
 

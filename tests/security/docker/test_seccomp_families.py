@@ -2,8 +2,8 @@
 
 Every call is made three times, with the same arguments: as root with every capability it asks for and no filter (the
 control, which shows what the kernel itself says), the same with our profile (so that the profile is the only
-difference), and as a sandbox runs. A call passes only if the control was not refused, and the other two were, in another
-way than the control ended: it cannot pass because a capability is missing, or because this kernel lacks the call.
+difference), and as a sandbox runs. A call passes only if the control was not refused, and the other two were, in
+another way than the control ended: it cannot pass because a capability is missing, or as this kernel lacks the call.
 """
 
 import json

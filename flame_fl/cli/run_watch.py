@@ -1,0 +1,126 @@
+"""What a person sees of a run at a hub: who approved, then one live line, as in a simulation."""
+
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flame_fl.cli.console import escaped, stdout
+from flame_fl.contract.refusal import RefusalCode
+from flame_fl.researcher.client import RunState
+from flame_fl.researcher.story import NodeStory, Story
+
+
+class SilentRunWatcher:
+    """Prints nothing: for `--json`."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return
+
+    def waits(self, state: RunState) -> None:
+        """Nothing."""
+
+    def changed(self, story: Story) -> None:
+        """Nothing."""
+
+
+class ConsoleRunWatcher:
+    """A table of who approved, once they have said so, and a live line with the batch, the nodes and the metrics."""
+
+    def __init__(self) -> None:
+        self._shown = False
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.completed}/{task.total} DIZ"),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[metrics]}"),
+            console=stdout,
+            transient=True,
+        )
+        self._line = self._progress.add_task("waiting for the hub", total=1, metrics="")
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def waits(self, state: RunState) -> None:
+        """The ServerApp has not begun."""
+        self._progress.update(self._line, description=f"{state.status} at the hub")
+
+    def changed(self, story: Story) -> None:
+        """Move the line; show who approved as soon as something is computed."""
+        found = story.now()
+        if found is None:
+            self._progress.update(self._line, description="asking every DIZ")
+            return
+        number, batch = found
+        if not self._shown and story.asked:
+            self._shown = True
+            stdout.print(standings_table(story.standings()))
+        shown = "  ".join(f"{escaped(k)} {v:.4g}" for k, v in list(batch.metrics.items())[:4])
+        self._progress.update(
+            self._line,
+            description=f"exchange {number}  {escaped(batch.kind)}",
+            completed=batch.replied + batch.refused,
+            total=max(batch.total, 1),
+            metrics=shown,
+        )
+
+
+def standings_table(nodes: list[NodeStory]) -> Table:
+    """Who approved, who did not and why."""
+    table = Table(title=f"{sum(node.status == 'approved' for node in nodes)} of {len(nodes)} DIZ approved")
+    for column in ("DIZ", "approval", "why"):
+        table.add_column(column)
+    for node in nodes[:40]:
+        colour = {"approved": "green", "pending": "yellow", "unknown": "white"}.get(node.status, "red")
+        why = ""
+        with suppress(ValueError):
+            why = RefusalCode(node.code).reason
+        said = node.status if not node.code else f"{node.status} ({node.code})"
+        table.add_row(escaped(node.name), f"[{colour}]{said}[/]", escaped(why or "–"))
+    if len(nodes) > 40:
+        table.add_row("…", f"and {len(nodes) - 40} more", "")
+    return table
+
+
+def results_table(nodes: list[NodeStory]) -> Table:
+    """What left each DIZ."""
+    table = Table(title="What left each DIZ", title_justify="left")
+    for column in ("DIZ", "approval", "replies", "left", "refusals", "failed", "silent"):
+        table.add_column(column)
+    for node in nodes:
+        refused = ", ".join(f"{code} ×{count}" for code, count in sorted(node.refusals.items()) if count)
+        table.add_row(
+            escaped(node.name),
+            node.status,
+            str(node.messages),
+            _bytes(node.bytes_out),
+            refused or (str(node.code) if node.code else "–"),
+            str(node.failures or "–"),
+            str(node.silent or "–"),
+        )
+    return table
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"
