@@ -7,12 +7,13 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
 export FLWR_TELEMETRY_ENABLED = 0
 export FLWR_DISABLE_UPDATE_CHECK = 1
 
-.PHONY: help demo test test-all lint format bench docs lock clean
+.PHONY: help demo test test-all lint format bench docs engine lock clean
 
 help:
 	@echo "make demo      a federation of virtual DIZ on this machine, with a report to look at"
 	@echo "make test      the tests that need nothing but Python"
-	@echo "make test-all  those and the slow ones, with R, Chromium and peers where installed"
+	@echo "make test-all  those and the slow ones, with R, Chromium, Docker and peers where installed"
+	@echo "make engine    a Docker Engine on a bare Debian, as root"
 	@echo "make lint      ruff, mypy strict, import contracts"
 	@echo "make bench     measure against peers, write benchmarks/RESULTS.md"
 	@echo "make docs      write what docs/ derives from the code"
@@ -38,6 +39,9 @@ test: $(VENV)/.ready
 test-all: $(VENV)/.ready
 	$(BIN)/python -m pytest
 
+engine:
+	@tests/support/engine.sh
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -54,6 +58,7 @@ bench: $(VENV)/.ready
 
 docs: $(VENV)/.ready
 	$(BIN)/python -m flame_fl.contract.schema
+	$(BIN)/python -m tests.security.attack_table
 
 # Compile the lock anew, on Python 3.11, from a scratch environment with all extras.
 lock:

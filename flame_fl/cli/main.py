@@ -17,7 +17,8 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 from flame_fl import __version__  # noqa: E402
-from flame_fl.cli import app, federation, hub, node, run as run_command, simulate  # noqa: E402
+from flame_fl.cli import app, federation, hub, node, simulate  # noqa: E402
+from flame_fl.cli import run as run_command  # noqa: E402
 from flame_fl.cli.console import escaped, stderr  # noqa: E402
 from flame_fl.contract.errors import FlameError  # noqa: E402
 from flame_fl.contract.refusal import RefusedError  # noqa: E402

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flame_fl.cli.console import escaped, stderr, stdout
+from flame_fl.cli.console import escaped, stdout
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import hubs_file
 
@@ -43,6 +43,7 @@ def run(
     from flame_fl.flower.bundle import build_fab
     from flame_fl.flower.overrides import parse_overrides
     from flame_fl.report.extras import require_extras
+    from flame_fl.researcher.errors import DetachedError
     from flame_fl.researcher.facts import Asked
     from flame_fl.researcher.folder import HubRun, default_folder, find_run, make_folder, read_plan
     from flame_fl.researcher.hubs import load_hub
@@ -78,11 +79,9 @@ def run(
     asked = Asked(fab, manifest, plan.overrides, shlex.join(["flame", *sys.argv[1:]]))
     try:
         outcome = _follow(entry, run_id, asked, folder, as_json=as_json)
-    except KeyboardInterrupt:
-        stderr.print(
-            f"The run goes on at the hub. Follow it again: {escaped(_again(app, hub, run_id))}", soft_wrap=True
-        )
-        raise
+    except KeyboardInterrupt as err:
+        again = _again(app, hub, run_id)
+        raise DetachedError("The run goes on at the hub.", mend=f"Follow it again: {again}") from err
     _show(outcome, run_id, as_json=as_json)
 
 

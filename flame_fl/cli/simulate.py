@@ -23,7 +23,7 @@ Nodes = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seeds the apps and the split of prepared data; never the noise.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-Sandboxes = Literal["in-process", "subprocess"]
+Sandboxes = Literal["in-process", "subprocess", "docker"]
 
 
 @dataclass
@@ -41,6 +41,7 @@ def simulate(
         Path | None, typer.Option(help="Folder with one subfolder per virtual DIZ, and in it one per data store.")
     ] = None,
     sandbox: Annotated[Sandboxes, typer.Option(help="Where the ClientApps run.")] = "subprocess",
+    image: Annotated[str | None, typer.Option(help="With --sandbox docker: an image on the engine.")] = None,
     run_config: Annotated[
         list[str] | None,
         typer.Option("--run-config", "-c", help="Overrides, as in `flwr run`: 'rounds=5 model=\"mlp\"'."),
@@ -79,6 +80,7 @@ def simulate(
         data=data,
         nodes=nodes,
         sandbox=sandbox,
+        image=image,
         policy=policy,
         deny=tuple(deny or ()),
         overrides=parse_overrides(run_config or []),

@@ -97,7 +97,7 @@ class Access(Frozen):
             )
         token = _TOKEN_PREFIX + secrets.token_urlsafe(32)
         digest = sha256_hex(token.encode())
-        account = Account(account=secrets.token_hex(8), token_sha256=digest, projects=(project,))
+        account = Account.model_construct(account=secrets.token_hex(8), token_sha256=digest, projects=(project,))
         return self._checked(users={**self.users, name: account}), token
 
     def with_node(self, name: str, node: HubNode) -> Self:
@@ -136,7 +136,7 @@ class Access(Frozen):
     def _checked(self, **changes: object) -> Self:
         """A copy that went through the model's own checks, names included."""
         try:
-            return self.model_validate({**dict(self), **changes})
+            return self.model_validate(self.model_copy(update=changes).model_dump())
         except ValueError as err:
             raise InputError(
                 "A name of a user, a node or a project is letters, digits, dots, hyphens and underscores, at most 128.",

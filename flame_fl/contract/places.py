@@ -1,10 +1,8 @@
 """Where an installation keeps its configuration and its state.
 
-| who | with `FLAME_HOME` | else |
-| --- | --- | --- |
-| node | `$FLAME_HOME/node.toml`, state in `$FLAME_HOME` | `/etc/flame/node.toml`, `/var/lib/flame` |
-| hub | `$FLAME_HOME/hub.toml`, state in `$FLAME_HOME` | `/etc/flame/hub.toml`, `/var/lib/flame` |
-| researcher | `$FLAME_CONFIG_HOME/hubs.toml` | `~/.config/flame/hubs.toml` |
+A node and a hub: settings in `node.toml` and `hub.toml`, both settings and state in the folder that `FLAME_HOME` names;
+without it settings in `/etc/flame` and state in `/var/lib/flame`. A researcher: `hubs.toml` in the folder that
+`FLAME_CONFIG_HOME` names, or in `.config/flame` at home.
 
 The environment is an argument: nothing here looks at the process or touches a disk.
 """

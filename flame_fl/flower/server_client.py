@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar, cast
+from urllib.parse import quote
 
 import httpx
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
@@ -89,7 +90,7 @@ class RelayClient(RuntimeHttpClient):
 
         def send() -> None:
             with path.open("rb") as file:
-                self._client.put(self._base_url + ARTEFACTS_PATH + name, content=file).raise_for_status()
+                self._client.put(self._base_url + ARTEFACTS_PATH + quote(name), content=file).raise_for_status()
 
         self._patient.invoke(send)
 

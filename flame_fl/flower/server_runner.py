@@ -95,7 +95,7 @@ def _run(client: RelayClient, events: EventLog, log: "Queue[str | None]", out: P
     except RunOverError:
         raise
     except FlameError as err:
-        details = str(err)
+        details = err.message
         if err.__cause__ is not None:
             _print_cause(err.__cause__)
     except Exception as err:

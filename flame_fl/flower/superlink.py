@@ -73,6 +73,7 @@ def run() -> None:
         ssl_certfile=config.ssl_certfile,
         access_log=False,
         server_header=False,
+        ws="none",
         log_config=get_uvicorn_log_config(console_handler.level),
         timeout_graceful_shutdown=3,
         workers=1,

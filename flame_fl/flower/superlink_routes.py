@@ -3,6 +3,7 @@
 ```
 GET /v1/flame/runs/{run_id}                       state as JSON
 GET /v1/flame/runs/{run_id}/events?after=N        the run's events from line N on, as JSON lines
+GET /v1/flame/runs/{run_id}/log                   what its ServerApp printed
 GET /v1/flame/runs/{run_id}/artefacts             names, sizes and SHA-256 of the files the ServerApp left
 GET /v1/flame/runs/{run_id}/artefacts/{path}      one of them
 ```
@@ -16,11 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import HTTPException, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from flwr.supercore.auth.typing import AccountInfo
 from flwr.superlink.dependencies.linkstate import get_linkstate
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from flame_fl.contract.access import project_of
@@ -30,10 +32,11 @@ EVENTS = "events.jsonl"
 OUT = "out"
 _MAX_LINES = 2000
 _PIECE_BYTES = 1 << 20
+_MAX_LOG_CHARS = 8 << 20
 
 
 class RunRoutes:
-    """The four routes, over the folder in which every run has one of its own."""
+    """The routes, over the folder in which every run has one of its own."""
 
     def __init__(self, runs: Path) -> None:
         self._runs = runs
@@ -44,6 +47,7 @@ class RunRoutes:
         return [
             Route(base, self._in_thread(self._state), methods=["GET"]),
             Route(f"{base}/events", self._in_thread(self._events), methods=["GET"]),
+            Route(f"{base}/log", self._in_thread(self._log), methods=["GET"]),
             Route(f"{base}/artefacts", self._in_thread(self._artefacts), methods=["GET"]),
             Route(f"{base}/artefacts/{{path:path}}", self._in_thread(self._artefact), methods=["GET"]),
         ]
@@ -90,6 +94,13 @@ class RunRoutes:
         except FileNotFoundError:
             lines = []
         return PlainTextResponse(b"".join(lines), media_type="application/jsonl")
+
+    def _log(self, request: Request) -> Response:
+        self._folder(request)
+        state = get_linkstate(request)
+        task_id = state.get_run_info(run_ids=[request.path_params["run_id"]])[0].primary_task_id
+        text = "" if task_id is None else state.get_task_log(task_id, None)[0]
+        return PlainTextResponse(text[-_MAX_LOG_CHARS:])
 
     def _artefacts(self, request: Request) -> Response:
         folder = self._folder(request) / OUT

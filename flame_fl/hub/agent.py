@@ -103,6 +103,8 @@ class Agent:
         self._active.clear()
 
     def _begin(self, task: ServerTask) -> None:
+        if (earlier := self._active.get(task.run_id)) is not None:
+            self._finish(earlier, "its claim ran out before it began")
         folder = RunFolder(self._files.runs, task.run_id)
         folder.make()
         record = folder.write(RunRecord.of(task, time.time()))
@@ -121,6 +123,7 @@ class Agent:
             return
         record = folder.write(replace(record, handle=dict(launched.handle)))
         self._active[task.run_id] = _Active(folder, record, relay, launched, over)
+        self._queue.is_alive(task.token)  # its first imports may take longer than a claim holds
 
     def _whose(self, summary: RunSummary | None) -> str:
         """Names for a person's log; a run that is nobody's any more is still ended properly."""

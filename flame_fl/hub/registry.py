@@ -51,7 +51,7 @@ def add_node(files: HubFiles, name: str, public_key: Path, project: str) -> int:
         raise InputError(f"{public_key} cannot be read ({err.strerror}).", mend="Give the node's public key.") from err
     key = read_public_key(raw)
     with _changing(files.access) as change:
-        draft = HubNode(node_id=2, public_key_sha256=sha256_hex(key), projects=(project,))
+        draft = HubNode.model_construct(node_id=2, public_key_sha256=sha256_hex(key), projects=(project,))
         change.access.with_node(name, draft)  # every check, before the SuperLink is told
         node_id = register_node(files.database, name, key)
         change.access = change.access.with_node(name, draft.model_copy(update={"node_id": node_id}))

@@ -27,6 +27,7 @@ ca = "keys/hub-ca.crt"        # the hub's authority, as its administrator sent i
 [supernode]                   # Flower's SuperNode, started beside the gate
 host = "127.0.0.1"            # where it listens for the gate, and for nobody else
 port = {port}
+poll_seconds = 0.5            # how often it asks the hub for messages; Flower's own is 3
 
 [sandbox]                     # where researchers' code runs
 kind = "docker"               # "docker"; "subprocess" confines nothing and is refused for stores that are not mock data
@@ -77,6 +78,7 @@ class SuperNodeSection(Frozen):
 
     host: Annotated[str, StringConstraints(min_length=1, max_length=253)] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 9094
+    poll_seconds: Annotated[float, Field(ge=0.05, le=60)] = 0.5
 
     @property
     def address(self) -> str:

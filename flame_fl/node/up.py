@@ -55,14 +55,32 @@ def up(node: Node, say: Callable[[str], None], *, only: Part | None = None) -> N
         elif agent is None:
             SuperNode(node, say, stop).run()
         else:
-            keeper = threading.Thread(target=SuperNode(node, say, stop).run, name="supernode")
+            keeper = _Keeper(SuperNode(node, say, stop), end)
             keeper.start()
             try:
                 agent.run()
             finally:
                 stop.set()
                 keeper.join()
+            if keeper.failed is not None:
+                raise keeper.failed
     say("stopped")
+
+
+class _Keeper(threading.Thread):
+    """Keeps the SuperNode beside the gate; if it cannot, the gate ends too, and says why."""
+
+    def __init__(self, supernode: "SuperNode", end: Callable[[], None]) -> None:
+        super().__init__(name="supernode")
+        self._supernode, self._end = supernode, end
+        self.failed: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._supernode.run()
+        except BaseException as err:  # a thread's own errors go nowhere
+            self.failed = err
+            self._end()
 
 
 def _agent(node: Node, say: Callable[[str], None], closing: ExitStack) -> Agent:
@@ -185,6 +203,7 @@ class SuperNode:
             secret=files.secret,
             host=config.supernode.host,
             port=config.supernode.port,
+            poll_seconds=config.supernode.poll_seconds,
             parent=os.getpid(),
         )
         home = files.state / "flower"

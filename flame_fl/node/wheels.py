@@ -13,6 +13,7 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -126,12 +127,13 @@ def _own_wheels(requirements: Iterable[str], own: Path, offered: Path | None) ->
         try:
             found = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError as err:
-            offers = [*offered.glob(f"{name.replace('-', '_')}-*.whl")] if offered else []
-            if not offers:
+            offers = sorted(offered.glob(f"{name.replace('-', '_')}-*.whl")) if offered else []
+            if len(offers) != 1:
                 raise InputError(
-                    f"{name} is asked for and not installed on this machine.",
+                    f"{name} is asked for, not installed on this machine, and not one wheel of it is in --wheels.",
                     mend=f"Install {name} {importlib.metadata.version(CORE)} here, or put its wheel into --wheels.",
                 ) from err
+            shutil.copy(offers[0], own)
             continue
         folder = _editable(found)
         if folder is None:

@@ -85,6 +85,10 @@ class HubClient:
         """Lines of its events from number `after` on, as many as the hub gives at once."""
         return self._get("/events", after=after).text.splitlines()
 
+    def log(self) -> str:
+        """What its ServerApp printed."""
+        return self._get("/log").text
+
     def artefacts(self) -> dict[str, tuple[int, str]]:
         """Sizes and SHA-256 of what it left, by path."""
         said = self._get("/artefacts").json()["artefacts"]
@@ -100,7 +104,10 @@ class HubClient:
         beside = target.with_name(f".{target.name}.arriving")
         state, left = hashlib.sha256(), size
         try:
-            with self._client.stream("GET", f"{self._url}/artefacts/{quote(name)}") as answer, beside.open("wb") as file:
+            with (
+                self._client.stream("GET", f"{self._url}/artefacts/{quote(name)}") as answer,
+                beside.open("wb") as file,
+            ):
                 answer.raise_for_status()
                 for piece in answer.iter_bytes():
                     left -= len(piece)

@@ -1,4 +1,4 @@
-"""What can be said of a run whose gates did not let it."""
+"""What can be said of a run that has no result yet."""
 
 from flame_fl.contract.errors import FlameError
 
@@ -8,3 +8,10 @@ class WaitingForApprovalError(FlameError):
 
     exit_code = 4
     fault = "decision"
+
+
+class DetachedError(FlameError):
+    """Its researcher looked away: the run goes on at the hub."""
+
+    exit_code = 130
+    fault = "user"

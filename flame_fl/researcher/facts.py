@@ -35,7 +35,7 @@ def run_facts(
 ) -> RunFacts:
     """Everything that the hub's events say of a run."""
     privacy = Privacy() if asked.manifest.terms is None else asked.manifest.terms.privacy
-    config = {**asked.manifest.run_config, **asked.overrides}
+    config = story.run_config or {**asked.manifest.run_config, **asked.overrides}
     return RunFacts(
         app=asked.fab.app_id,
         analysis_digest=asked.manifest.digest,

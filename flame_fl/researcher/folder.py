@@ -13,7 +13,8 @@ from flame_fl.contract.terms import Scalar
 
 PLAN = "hub-run.json"
 FINISHED = "result.json"
-_OWN = frozenset({PLAN, FINISHED, "report.html", "events.jsonl"})
+LOG = "logs/server.log"
+_OWN = frozenset({PLAN, FINISHED, "report.html", "logs"})
 _ROOT = Path("flame-runs")
 
 
@@ -80,7 +81,7 @@ def artefact_path(folder: Path, name: str) -> Path | None:
     """Where a file from the hub goes; None if its name is not plain, or one of our own files'."""
     path = PurePosixPath(name)
     if (
-        not name
+        not path.parts
         or str(path) != name
         or path.is_absolute()
         or path.parts[0] in _OWN

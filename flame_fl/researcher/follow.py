@@ -14,7 +14,7 @@ from flame_fl.report.write import write_report
 from flame_fl.researcher.client import MAX_ARTEFACT_BYTES, HubClient, RunState
 from flame_fl.researcher.errors import WaitingForApprovalError
 from flame_fl.researcher.facts import Asked, Status, run_facts
-from flame_fl.researcher.folder import artefact_path
+from flame_fl.researcher.folder import LOG, artefact_path
 from flame_fl.researcher.story import Story
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.3, 1.5
@@ -76,6 +76,8 @@ def conclude(client: HubClient, asked: Asked, story: Story, state: RunState, fol
         FlameError: The folder cannot be written.
     """
     left_out = _fetch(client, folder)
+    (folder / LOG).parent.mkdir(exist_ok=True)
+    (folder / LOG).write_text(client.log(), encoding="utf-8")
     error = verdict(story, state)
     status: Status = "finished" if error is None else "failed"
     started = story.batches[0].begun if story.batches else datetime.now(UTC)
@@ -109,7 +111,7 @@ def verdict(story: Story, state: RunState) -> FlameError | None:
     details = " ".join(state.details.split())[:1000] or "the hub does not say why"
     if state.sub_status == "stopped":
         return FlameError("The run was stopped.", mend="Start it again.")
-    return FlameError(f"The run failed: {details}", mend="`flwr log` at the hub has what the ServerApp printed.")
+    return FlameError(f"The run failed: {details}", mend=f"{LOG} in the run's folder has what the ServerApp printed.")
 
 
 def _count(nodes: int) -> str:

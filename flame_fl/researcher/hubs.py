@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tomli_w
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.words import Frozen, Name
@@ -35,6 +35,9 @@ class HubEntry(Frozen):
     ca: FilePath
     token_file: FilePath
     project: Name | None = None
+
+
+_HUBS = TypeAdapter(dict[Name, HubEntry])
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ def parse_hubs(text: str, name: str = "hubs.toml") -> Mapping[str, HubEntry]:
         InputError: It is not as it should be; the sentence names the setting.
     """
     try:
-        return {key: HubEntry.model_validate(value) for key, value in tomllib.loads(text).items()}
+        return _HUBS.validate_python(tomllib.loads(text))
     except tomllib.TOMLDecodeError as err:
         raise InputError(f"{name} is no TOML: {err}.", mend="Correct it.") from err
     except ValidationError as err:

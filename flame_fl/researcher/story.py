@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flame_fl.contract.refusal import RefusalCode
+from flame_fl.contract.terms import Scalar
 from flame_fl.report.facts import RoundFacts
 
 STATUS_MESSAGE = "query.flame_status"
@@ -58,7 +59,7 @@ class Story:
         self.batches: list[BatchStory] = []
         self.asked = False
         self.seed = 1
-        self.ended = ""
+        self.run_config: dict[str, Scalar] = {}
         self._by_number: dict[int, BatchStory] = {}
 
     def take(self, line: str) -> str:
@@ -121,9 +122,9 @@ class Story:
 
     def _run(self, event: Mapping[str, Any]) -> None:
         if event["phase"] == "begun":
-            self.seed = int(event.get("seed", 1))
-        else:
-            self.ended = str(event["status"])[:_MAX_TEXT]
+            self.seed = int(event["seed"])
+            given = event["run_config"].items()
+            self.run_config = {_text(k): value for k, value in given if isinstance(value, bool | int | float | str)}
 
     def _batch(self, event: Mapping[str, Any]) -> None:
         number = int(event["batch"])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import secrets
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from flame_fl.sandbox.in_process import InProcessSandbox
 from flame_fl.sandbox.subprocess import SubprocessSandbox
 from flame_fl.simulation.policy import Policy
 
-SandboxKind = Literal["in-process", "subprocess"]
+SandboxKind = Literal["in-process", "subprocess", "docker"]
 _FIRST_NODE_ID = 10_001
 # torch's optimisers import the second of these when the first one is made
 _SLOW = {"torch": ("torch", "torch._dynamo")}
@@ -66,14 +67,21 @@ def open_data(node: NodePlan, manifest: Manifest) -> dict[str, DataView]:
     return {p.name: open_folder(p, wanted.get(p.name)) for p in sorted(node.data.iterdir()) if p.is_dir()}
 
 
-def make_sandbox(kind: SandboxKind, app_dir: Path, fab: Fab | None = None) -> Sandbox:
+def make_sandbox(kind: SandboxKind, app_dir: Path, fab: Fab | None = None, image: str | None = None) -> Sandbox:
     """A sandbox of the kind.
 
     Args:
         kind: Which.
         app_dir: The bundle, unpacked, for the in-process one.
         fab: The bundle, for what it is going to import.
+        image: An image on the Docker Engine, for containers.
+
+    Raises:
+        InputError: Containers without an image, or with one that is not there.
+        UnreachableError: Containers without a Docker Engine.
     """
+    if kind == "docker":
+        return _docker_sandbox(image, app_dir.parent / "containers")
     if kind == "subprocess":
         sandbox = SubprocessSandbox(preload=_slow_imports(fab) if fab else ())
         sandbox.warm_up()
@@ -83,6 +91,20 @@ def make_sandbox(kind: SandboxKind, app_dir: Path, fab: Fab | None = None) -> Sa
         return load_host(spec.hello(str(app_dir), lambda name, path: str(path)))
 
     return InProcessSandbox(load)
+
+
+def _docker_sandbox(image: str | None, folder: Path) -> Sandbox:
+    import docker.errors  # noqa: PLC0415  (only who asks for containers pays for the client)
+
+    from flame_fl.sandbox.docker import DockerSandbox, Images, connect  # noqa: PLC0415
+
+    if image is None:
+        raise InputError("--sandbox docker needs --image.", mend="Build one for the app: `flame node image build APP`.")
+    try:
+        image_id = str(connect().images.get(image).id)
+    except docker.errors.DockerException as err:
+        raise InputError(f"There is no image {image!r} on the engine.", mend="`flame node image list`.") from err
+    return DockerSandbox(Images(image_id), owner=f"simulation-{secrets.token_hex(6)}", folder=folder)
 
 
 def _slow_imports(fab: Fab) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
     wanted = settings.out or default_folder(fab.app_id, manifest.digest, settings.seed)
     with ExitStack() as closing:
         app_dir = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="flame-app-"))) / "app"
-        sandbox = make_sandbox(settings.sandbox, app_dir, fab)  # early: workers' imports go on beside all that follows
+        sandbox = make_sandbox(settings.sandbox, app_dir, fab, settings.image)  # early: imports go on beside
         data = {plan.name: open_data(plan, manifest) for plan in plans}
         folder = open_folder(wanted)
         closing.callback(folder.close)

@@ -25,6 +25,7 @@ class Settings:
     data: Path | None = None
     nodes: int | None = None
     sandbox: SandboxKind = "subprocess"
+    image: str | None = None
     policy: str | None = None
     deny: tuple[str, ...] = ()
     overrides: Mapping[str, Scalar] = field(default_factory=dict)

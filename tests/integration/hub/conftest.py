@@ -8,6 +8,24 @@ import pytest
 from tests.integration.hub.lab import Lab, make_app
 
 
+@pytest.fixture(scope="session")
+def hub() -> Iterator[Lab]:
+    """A hub that is up, for all tests that leave it so: alice and DIZ-1 in a project, mallory and DIZ-2 in another."""
+    lab = Lab()
+    try:
+        lab.init()
+        lab.add_user("alice")
+        lab.add_node("DIZ-1")
+        lab.up()
+        lab.add_user("mallory", "other")  # while the hub is up
+        lab.add_node("DIZ-2", "other")
+        lab.start_node("DIZ-1")
+        lab.start_node("DIZ-2")
+        yield lab
+    finally:
+        lab.close()
+
+
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """A hub of one's own, made but not up, with alice and DIZ-1 in it."""

@@ -77,7 +77,8 @@ def main(grid, context):
     if config["fail"]:
         raise RuntimeError(config["fail"])
     for number in range(config["rounds"]):
-        content = RecordDict({"arrays": ArrayRecord({"x": Array(x)}), "config": ConfigRecord({"pause": config["pause"]})})
+        pause = ConfigRecord({"pause": config["pause"]})
+        content = RecordDict({"arrays": ArrayRecord({"x": Array(x)}), "config": pause})
         messages = [Message(content, dst_node_id=node, message_type="train", group_id=str(number)) for node in nodes]
         replies = list(grid.send_and_receive(messages, timeout=120))
         assert [r.metadata.src_node_id for r in replies] == nodes, replies
@@ -126,6 +127,7 @@ class Lab:
     port: int = field(default_factory=free_port)
     processes: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
+    node_ids: dict[str, int] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
@@ -189,7 +191,8 @@ class Lab:
         public.write_bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
         done = self.flame("hub", "node", "add", name, public, "--project", project, "--json")
         assert done.code == 0, done.err
-        return int(done.json["node_id"])
+        self.node_ids[name] = int(done.json["node_id"])
+        return self.node_ids[name]
 
     def up(self) -> None:
         """Start the hub, and wait until it is ready."""

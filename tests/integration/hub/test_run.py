@@ -1,7 +1,6 @@
 """`flame run` at a real hub: TLS, login, node authentication, ServerApps behind their relay, one stock SuperNode."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,29 +10,12 @@ from tests.integration.hub.lab import Lab, wait_for
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def hub() -> Iterator[Lab]:
-    """A hub that is up: alice and DIZ-1 in project steps, mallory and DIZ-2 in another."""
-    lab = Lab()
-    try:
-        lab.init()
-        lab.add_user("alice")
-        lab.add_node("DIZ-1")
-        lab.up()
-        lab.add_user("mallory", "other")  # while the hub is up
-        lab.add_node("DIZ-2", "other")
-        lab.start_node("DIZ-1")
-        lab.start_node("DIZ-2")
-        yield lab
-    finally:
-        lab.close()
-
-
 def test_a_run_leaves_what_a_simulation_leaves(hub: Lab, app: Path) -> None:
     """Counted, at the project's own node only; artefacts, report and result are in the run's folder."""
+    before = set((hub.root / "flame-runs").glob("*"))
     done = hub.run(app, "-c", "rounds=2")
     assert done.code == 0, done.err + hub.said()
-    (folder,) = (hub.root / "flame-runs").iterdir()
+    (folder,) = set((hub.root / "flame-runs").glob("*")) - before
     assert json.loads((folder / "x.json").read_text())[0] == [2.0, 2.0, 2.0]
     assert (folder / "plots" / "drawn.txt").read_text() == "a plot"
     result = json.loads((folder / "result.json").read_text())["run"]

@@ -12,6 +12,8 @@ from typing import Any
 import docker
 import pytest
 
+from flame_fl.contract.terms import Resources
+from flame_fl.sandbox.container import hardened_options
 from flame_fl.sandbox.docker import DockerSandbox, Images
 from tests.security.docker.kit import SECRET, Inside, start
 from tests.support.engine import BASE, test_image
@@ -56,6 +58,24 @@ def run_python(engine: docker.DockerClient) -> Callable[..., str]:
 def owner() -> str:
     """Names the containers of this run of the tests."""
     return f"attacks-{secrets.token_hex(4)}"
+
+
+@pytest.fixture(scope="session")
+def without_filter(engine: docker.DockerClient, image: str, owner: str) -> Callable[..., str]:
+    """Run Python source in a container as sandboxes are, but with Docker's own seccomp profile; returns what it prints."""
+
+    def run(source: str, *arguments: str) -> str:
+        options = hardened_options(image, ["-I", "-c", source, *arguments], Resources(), role="test", owner=owner)
+        options["security_opt"] = [o for o in options["security_opt"] if not o.startswith("seccomp=")]
+        container = engine.containers.create(**options | {"log_config": None})
+        try:
+            container.start()
+            assert container.wait(timeout=60)["StatusCode"] == 0
+            return str(container.logs(stdout=True, stderr=False).decode())
+        finally:
+            container.remove(force=True)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -48,11 +48,10 @@ def on_the_host(run_python: Callable[..., str], wanted: dict[str, Any]) -> dict[
     return dict(json.loads(said))
 
 
-def without_the_filter(run_python: Callable[..., str], wanted: dict[str, Any]) -> dict[str, str]:
-    """No network alone, Docker's own seccomp profile."""
-    return dict(
-        json.loads(run_python(CONNECT + "print(json.dumps(look(json.loads(sys.argv[1]))))", json.dumps(wanted)))
-    )
+def unfiltered(without_filter: Callable[..., str], wanted: dict[str, Any]) -> dict[str, str]:
+    """The sandbox's other wall alone: no network, and Docker's own seccomp profile."""
+    source = CONNECT + "print(json.dumps(look(json.loads(sys.argv[1]))))"
+    return dict(json.loads(without_filter(source, json.dumps(wanted))))
 
 
 def in_the_sandbox(inside: Inside, wanted: dict[str, Any]) -> dict[str, str]:
@@ -70,12 +69,14 @@ def gateways() -> list[str]:
     "connect to services on the host's loopback, as the SuperNode's and the gate's are",
     "a network of its own without any interface but its own loopback; no socket but AF_UNIX",
 )
-def test_the_hosts_loopback(inside: Inside, listeners: Listeners, run_python: Callable[..., str]) -> None:
+def test_the_hosts_loopback(
+    inside: Inside, listeners: Listeners, run_python: Callable[..., str], without_filter: Callable[..., str]
+) -> None:
     wanted = {"SuperNode": ("AF_INET", ["127.0.0.1", listeners.loopback])}
     assert on_the_host(run_python, wanted) == {"SuperNode": "connected"}
     before = len(listeners.heard)
     assert in_the_sandbox(inside, wanted) == {"SuperNode": EPERM}
-    assert without_the_filter(run_python, wanted) == {"SuperNode": ECONNREFUSED}
+    assert unfiltered(without_filter, wanted) == {"SuperNode": ECONNREFUSED}
     assert len(listeners.heard) == before
 
 
@@ -84,14 +85,14 @@ def test_the_hosts_loopback(inside: Inside, listeners: Listeners, run_python: Ca
     "no route to any of them; no socket but AF_UNIX",
 )
 def test_services_of_the_host_on_every_address(
-    inside: Inside, listeners: Listeners, run_python: Callable[..., str]
+    inside: Inside, listeners: Listeners, run_python: Callable[..., str], without_filter: Callable[..., str]
 ) -> None:
     addresses = [*gateways(), "172.17.0.1"]
     wanted = {a: ("AF_INET", [a, listeners.everywhere]) for a in addresses}
     assert "connected" in on_the_host(run_python, wanted).values()
     before = len(listeners.heard)
     assert set(in_the_sandbox(inside, wanted).values()) == {EPERM}
-    assert set(without_the_filter(run_python, wanted).values()) == {ENETUNREACH}
+    assert set(unfiltered(without_filter, wanted).values()) == {ENETUNREACH}
     assert len(listeners.heard) == before
 
 
@@ -99,30 +100,30 @@ def test_services_of_the_host_on_every_address(
     "connect to the internet, by IPv4 and IPv6",
     "no route: the error is 'network is unreachable' at once, or EPERM by the filter",
 )
-def test_the_internet(inside: Inside, run_python: Callable[..., str]) -> None:
+def test_the_internet(inside: Inside, without_filter: Callable[..., str]) -> None:
     wanted = {
         "4": ("AF_INET", ["198.51.100.7", 443]),
         "6": ("AF_INET6", ["2001:db8::7", 443]),
     }
     assert set(in_the_sandbox(inside, wanted).values()) == {EPERM}
-    assert set(without_the_filter(run_python, wanted).values()) <= {ENETUNREACH, "OSError 99"}
+    assert set(unfiltered(without_filter, wanted).values()) <= {ENETUNREACH, "OSError 99"}
 
 
 @attack(
     "ask a cloud's metadata service at 169.254.169.254 for credentials",
     "no route to link-local addresses; no socket but AF_UNIX",
 )
-def test_metadata_addresses(inside: Inside, run_python: Callable[..., str]) -> None:
+def test_metadata_addresses(inside: Inside, without_filter: Callable[..., str]) -> None:
     wanted = {"4": ("AF_INET", ["169.254.169.254", 80]), "6": ("AF_INET6", ["fd00:ec2::254", 80])}
     assert set(in_the_sandbox(inside, wanted).values()) == {EPERM}
-    assert set(without_the_filter(run_python, wanted).values()) <= {ENETUNREACH, "OSError 99"}
+    assert set(unfiltered(without_filter, wanted).values()) <= {ENETUNREACH, "OSError 99"}
 
 
 @attack(
     "send data out in DNS names, by the resolver and by datagrams of one's own",
     "nothing resolves; no datagram leaves",
 )
-def test_dns(inside: Inside, run_python: Callable[..., str]) -> None:
+def test_dns(inside: Inside, without_filter: Callable[..., str]) -> None:
     source = """
     found = [
         attempt(socket.getaddrinfo, "patient-1957.example.org", 80).split()[0],
@@ -138,7 +139,7 @@ try:
 except OSError as err:
     print(err.errno)
 """
-    assert run_python(datagram).strip() == "101"
+    assert without_filter(datagram).strip() == "101"
 
 
 @attack(

@@ -131,6 +131,15 @@ class TestOurOwn:
             collect(["flame-vetted-of-the-test"], tmp_path)
         assert [a[0] for a in asked] in (["wheel"], [])
 
+    def test_may_come_from_the_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the administrator put it; its file goes with our own, not with the strangers'."""
+        offered, own = tmp_path / "offered", tmp_path / "own"
+        own.mkdir()
+        offer(offered, "flame_vetted_of_the_test")
+        monkeypatch.setattr(wheels, "OWN", ("flame-vetted-of-the-test",))
+        wheels._own_wheels(["flame-vetted-of-the-test>=1"], own, offered)
+        assert [f.name for f in own.iterdir()] == ["flame_vetted_of_the_test-1.0-py3-none-any.whl"]
+
     def test_are_not_constrained(self) -> None:
         names = [line.partition("==")[0] for line in installed()]
         assert "flame-fl" not in names

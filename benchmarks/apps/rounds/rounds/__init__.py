@@ -1,0 +1,1 @@
+"""A small torch app for measuring rounds."""

@@ -1,0 +1,1 @@
+"""`python -m rounds prepare`: this app needs no data."""

@@ -1,0 +1,1 @@
+"""A vector that goes round."""
