@@ -80,7 +80,7 @@ def up(
     """Run the SuperNode and the gate in the foreground, until Ctrl-C or SIGTERM."""
     from flame_fl.node.up import up as run
 
-    run(_node(), _log, only=only)
+    run(_node(with_state=only != "supernode"), _log, only=only)
 
 
 def _log(line: str) -> None:
@@ -271,10 +271,10 @@ def _show_decision(decided: "Request", *, as_json: bool) -> None:
         stdout.print(f"{escaped(decided.app)} {decided.digest[:12]}: [bold]{decided.status}[/]", highlight=False)
 
 
-def _node() -> "Node":
+def _node(*, with_state: bool = True) -> "Node":
     from flame_fl.node.wiring import open_node
 
-    return open_node(node_places(os.environ))
+    return open_node(node_places(os.environ), with_state=with_state)
 
 
 def _gate(node: "Node", closing: ExitStack) -> "Gate":

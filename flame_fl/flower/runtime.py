@@ -147,19 +147,20 @@ class Claim:
         """The message, for the gate. One that cannot be read is of type `UNREADABLE`: it is refused like any other.
 
         Raises:
-            ClaimLostError: The SuperNode does not give it out any more.
+            ClaimLostError: The SuperNode does not give it out any more, or it is none that could be answered.
         """
         given = self._ask(lambda: self._client.PullTaskInput(PullTaskInputRequest()))
         run_id, self._node_id = int(given.run.run_id), int(given.context.node_id)
         take_identity(run_id, self._node_id)
-        run = Run(run_id, bytes(given.fab.content), dict(run_from_proto(given.run).override_config))
+        overrides = _parsed(lambda: run_from_proto(given.run).override_config)
+        run = Run(run_id, bytes(given.fab.content), dict(overrides))
         pulled = self._arrived(
             lambda: self._client.PullMessages(PullAppMessagesRequest()),
             lambda got: bool(got.messages_list and got.message_object_trees),
         )
         tree = pulled.message_object_trees[0]
-        self._message = message_from_proto(pulled.messages_list[0])
-        metadata = self._message.metadata
+        message = _parsed(lambda: message_from_proto(pulled.messages_list[0]))
+        self._message, metadata = message, message.metadata
         leg_id = str(tree.object_id)
         try:
             content = self._content(tree, run_id)
@@ -272,6 +273,18 @@ class Claim:
 
 class _UnreadableError(Exception):
     """What the hub sent is no message."""
+
+
+def _parsed(parse: Callable[[], T]) -> T:
+    """What Flower's parsers make of the SuperNode's words.
+
+    Raises:
+        ClaimLostError: They raised, whatever they did: what is no message cannot be answered.
+    """
+    try:
+        return parse()
+    except Exception as err:
+        raise ClaimLostError(f"The SuperNode handed out what is no task ({type(err).__name__}).") from err
 
 
 def _client(address: str, auth: ProtobufClientInterceptor) -> RuntimeHttpClient:

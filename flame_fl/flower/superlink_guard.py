@@ -245,7 +245,7 @@ def _install_fleet() -> None:
 
 
 def _install_runtime() -> None:
-    """A ServerApp fetches a reply until it has confirmed it: Flower forgets it before it is sent."""
+    """A ServerApp fetches a reply until it has confirmed it (Flower forgets it before it is sent), of its own run only."""
 
     def pull_and_keep(request: PullAppMessagesRequest, state: LinkState, task: Task) -> PullAppMessagesResponse:
         protos, trees = [], []
@@ -264,6 +264,14 @@ def _install_runtime() -> None:
             state.forget_reply(request.message_object_id, task.run_id)
         return ConfirmMessageReceivedResponse()
 
+    pull_object = runtime_handlers.pull_object
+
+    def checked_pull_object(request: PullObjectRequest, state: LinkState, task: Task) -> PullObjectResponse:
+        if isinstance(state, HubLinkState) and not state.holds_for_run(task.run_id, request.object_id):
+            return PullObjectResponse(object_found=False, object_available=False)
+        return pull_object(request, state, task)
+
+    runtime_handlers.pull_object = checked_pull_object
     runtime_handlers.pull_messages = pull_and_keep
     runtime_handlers.confirm_message_received = confirm_and_forget
 

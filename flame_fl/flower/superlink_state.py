@@ -1,10 +1,11 @@
 """The SuperLink's persistent state, with what a hub of hospitals needs beside Flower's own.
 
-1. *Redelivery.* A SuperNode keeps in memory what it has pulled. When it dies, Flower never offers that message again,
-   and a run waits for an answer until its own time is over. Here a node that begins anew is offered all it has not
-   answered. Its gate answers one leg once and resends the same bytes, so at-least-once delivery is what it wants. A
-   message's objects stay until its reply was fetched; a reply is fetched only once all of it is here, and as often as
-   its ServerApp asks, until it confirms. So a connection or a hub that breaks at any moment loses nothing.
+1. *Redelivery.* A SuperNode keeps in memory what it has pulled. When it dies, or its connection breaks while it pulls,
+   Flower never offers that message again, and a run waits for an answer until its own time is over. Here a node is
+   offered again what it has not confirmed, and a node that begins anew all that it has not answered. Its gate answers
+   one leg once and resends the same bytes, so at-least-once delivery is what it wants. A message's objects stay until
+   its reply was fetched; a reply is fetched only once all of it is here, and as often as its ServerApp asks, until it
+   confirms. So a connection or a hub that breaks at any moment loses nothing.
 2. *A node takes over from itself.* Flower refuses a node that is still counted as online; after a crash it would have
    to wait a minute. Its signature has been checked by then: it is the same node.
 3. *Downtime of the hub is nobody's fault.* Tasks and nodes get their full patience again when it starts.
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from flwr.app import Message
-from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, HEARTBEAT_PATIENCE
+from flwr.common.constant import HEARTBEAT_DEFAULT_INTERVAL, HEARTBEAT_PATIENCE, SUPERLINK_NODE_ID
 from flwr.server.superlink.linkstate import LinkStateFactory
 from flwr.server.superlink.linkstate.linkstate import LinkState
 from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
@@ -36,12 +37,13 @@ from flwr.supercore.state.schema.linkstate_models import Run as RunRow
 from flwr.supercore.state.schema.objectstore_models import RunObject
 from flwr.supercore.utils import uint64_to_int64
 from flwr.superlink.federation import FederationManager, NoOpFederationManager
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 
 from flame_fl.contract.errors import FlameError, InputError
 
 _OWNER = "flame-hub"  # no account: nodes belong to nobody who can log in
 _CONFIRMED = "confirmed "
+_UNCONFIRMED = MessageIns.delivered_at.not_like(f"{_CONFIRMED}%")
 _PATIENCE_SECONDS = HEARTBEAT_PATIENCE * HEARTBEAT_DEFAULT_INTERVAL
 
 
@@ -61,12 +63,6 @@ class HubLinkState(SqlLinkState):
                 update(NodeRow)
                 .where(NodeRow.status == NodeStatus.ONLINE)
                 .values(online_until=time.time() + _PATIENCE_SECONDS)
-            )
-            # on its way when the hub ended: whether it arrived is not known, as no confirmation came
-            session.execute(
-                update(MessageIns)
-                .where(MessageIns.delivered_at != "", MessageIns.delivered_at.not_like(f"{_CONFIRMED}%"))
-                .values(delivered_at="")
             )
         return tables
 
@@ -109,10 +105,15 @@ class HubLinkState(SqlLinkState):
                 session.execute(delete(MessageRes).where(MessageRes.message_id == message_id))
                 self._cleanup_push_session(session_id, cleanup_messages=False)
                 self.object_store.delete(message_id)
+            self._forget_delivery(MessageIns.dst_node_id == node)
+
+    def _forget_delivery(self, *which: ColumnElement[bool]) -> None:
+        """Messages of runs that go on, unanswered and in time, are as if they had not been delivered."""
+        with self.session() as session:
             session.execute(
                 update(MessageIns)
                 .where(
-                    MessageIns.dst_node_id == node,
+                    *which,
                     MessageIns.delivered_at != "",
                     MessageIns.created_at + MessageIns.ttl > time.time(),
                     MessageIns.message_id.not_in(select(MessageRes.reply_to_message_id)),
@@ -125,6 +126,17 @@ class HubLinkState(SqlLinkState):
                 .values(delivered_at="")
                 .execution_options(synchronize_session=False)
             )
+
+    def get_message_ins(self, node_id: int, limit: int | None, *, run_id: int | None = None) -> list[Message]:
+        """The next message for a node.
+
+        A SuperNode asks for the next one when it has confirmed the one before, or has failed to get it: what it was
+        given and has not confirmed was lost on the way.
+        """
+        with self.session():
+            if node_id != SUPERLINK_NODE_ID:
+                self._forget_delivery(MessageIns.dst_node_id == uint64_to_int64(node_id), _UNCONFIRMED)
+            return super().get_message_ins(node_id, limit, run_id=run_id)
 
     def confirm_delivery(self, message_id: str, node_id: int) -> None:
         """A node has all of a message."""

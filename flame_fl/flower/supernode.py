@@ -15,6 +15,7 @@ from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _OWN_SECONDS = 0.05
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
 
 def supernode_command(
@@ -38,8 +39,8 @@ def supernode_command(
 
 
 def supernode_environment(flwr_home: Path) -> dict[str, str]:
-    """What it finds in its environment: nothing that could make it call home, or install anything."""
-    passed_on = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
+    """What it finds in its environment: the hospital's proxy, and nothing that could make it call home or install."""
+    passed_on = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return passed_on | {
         "HOME": str(flwr_home),
         "FLWR_HOME": str(flwr_home),

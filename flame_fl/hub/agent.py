@@ -63,6 +63,7 @@ class Agent:
         self._config, self._files, self._say = config, files, say
         self._queue, self._reader, self._launcher = queue, reader, launcher
         self._access = AccessFile(files.access)
+        self._last_said = ""
         self._context = ssl.create_default_context(cafile=files.ca)
         self._active: dict[int, _Active] = {}
 
@@ -89,12 +90,20 @@ class Agent:
     def tick(self) -> None:
         """Look once: end what is over, start what waits."""
         for active in list(self._active.values()):
-            self._look_after(active)
+            try:
+                self._look_after(active)
+            except Exception as err:  # one run's trouble (a full disk, an engine that restarts) is not the others'
+                self._say_once(f"run {active.folder.run_id}: {type(err).__name__}: {err}")
         if len(self._active) < self._config.serverapp.at_once:
             with suppress(UnreachableError):
                 task = self._queue.acquire()
                 if task is not None:
                     self._begin(task)
+
+    def _say_once(self, text: str) -> None:
+        if text != self._last_said:
+            self._say(text)
+        self._last_said = text
 
     def close(self) -> None:
         """Stop serving. What runs is left running: the next agent finds it."""

@@ -164,7 +164,9 @@ class Relay:
     def start(self) -> None:
         """Serve on a new socket in the run's folder, in a thread of its own."""
         listener = _listen(self._folder.socket_folder)
-        config = uvicorn.Config(self.app(), log_level="critical", access_log=False, lifespan="on", ws="none", limit_concurrency=64)
+        config = uvicorn.Config(
+            self.app(), log_level="critical", access_log=False, lifespan="on", ws="none", limit_concurrency=64
+        )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [listener]}, name=f"relay-{self._folder.run_id}", daemon=True

@@ -68,9 +68,9 @@ def _serve(  # noqa: PLR0917
                 superlink.restart(stop)
             try:
                 agent.tick()
-            except FlameError as err:
-                say(str(err))
-                stop.wait(1.0)
+            except Exception as err:  # the hub stays up: the next look may go better
+                say(str(err) if isinstance(err, FlameError) else f"{type(err).__name__}: {err}")
+                stop.wait(2.0)
     finally:
         agent.close()
         reader.close()

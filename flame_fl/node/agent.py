@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from flame_fl.contract.errors import UnreachableError
+from flame_fl.contract.refusal import Refusal
+from flame_fl.contract.task import Reply, Task
 from flame_fl.flower.runtime import Claim, ClaimLostError, NodeRuntime
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Gate, StoppedError
@@ -74,14 +76,16 @@ class Agent:
             self._answer(claim)
             worked = time.monotonic()
 
+    def _handle(self, claim: Claim, task: Task) -> Reply | Refusal:
+        if self.demo:
+            approve_if_demo(self.gate, task.run, self.demo)
+        self.gate.set_node_id(claim.node_id)
+        return self.gate.handle(task)
+
     def _answer(self, claim: Claim) -> None:
         try:
             with claim:
-                task = claim.pull()
-                if self.demo:
-                    approve_if_demo(self.gate, task.run, self.demo)
-                self.gate.set_node_id(claim.node_id)
-                claim.answer(self.gate.handle(task))
+                claim.answer(self._handle(claim, claim.pull()))
         except ClaimLostError as err:
             self.say(f"a message was dropped: {err}")
         except StoppedError:

@@ -206,10 +206,10 @@ def _build(client: docker.DockerClient, context: Path, tag: str, base: str, labe
             forcerm=True,
         )  # fmt: skip
     except docker.errors.BuildError as err:
-        last = [line for line in err.build_log if line.get("stream", "").strip()][-1:]
-        detail = "".join(line["stream"] for line in last).strip()
+        said = "".join(line.get("stream", "") for line in err.build_log)
         raise FlameError(
-            f"The image could not be built: {err.msg} ({detail})", mend="See that the disk of the engine is not full."
+            f"The image could not be built: {err.msg}",
+            mend=f"The end of what the build said: …{' '.join(said.split())[-600:]}",
         ) from err
     except docker.errors.APIError as err:
         raise FlameError(f"The engine refused the build: {err.explanation}", mend="See the engine's own log.") from err

@@ -50,7 +50,7 @@ def init_node(places: Places, wish: NewNode) -> NodeFiles:
         )
     ca = read_ca(wish.ca)
     try:
-        places.state.mkdir(parents=True, exist_ok=True)
+        places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         for folder in (files.keys, files.stores, files.sandboxes, files.logs):
             folder.mkdir(mode=0o700, exist_ok=True)
         places.config.parent.mkdir(parents=True, exist_ok=True)
@@ -61,6 +61,7 @@ def init_node(places: Places, wish: NewNode) -> NodeFiles:
         store = Store(files.database)
         store.record("node-made", {"name": wish.name, "hub": wish.hub})
         store.close()
+        files.database.chmod(PRIVATE)
         write_new(places.config, text.encode(), PUBLIC)  # last: a node is there once its settings are
     except OSError as err:
         raise FlameError(

@@ -36,15 +36,16 @@ class Node:
         return Images(self.config.images.get("default") or None, by_app)
 
 
-def open_node(places: Places) -> Node:
-    """Read a node's settings.
+def open_node(places: Places, *, with_state: bool = True) -> Node:
+    """Read a node's settings. `with_state` is False where only its SuperNode runs: that one does not touch the state.
 
     Raises:
         InputError: There is no node, or its settings are not as they should be.
         VerificationError: Its state is none.
     """
     node = Node(load_config(places), NodeFiles(places.state))
-    require_state(node.files.database)
+    if with_state:
+        require_state(node.files.database)
     return node
 
 

@@ -95,11 +95,9 @@ def conclude(client: HubClient, asked: Asked, story: Story, state: RunState, fol
 
 def verdict(story: Story, state: RunState) -> FlameError | None:
     """What kept a run from finishing, None if nothing did."""
-    if state.is_good:
-        return None
     if story.all_pending:
         return WaitingForApprovalError(
-            f"{_count(len(story.nodes))} to be approved; nothing was computed.",
+            f"{_nobody(len(story.nodes))} has decided yet; nothing was computed.",
             mend="The request is filed at every DIZ: run the same command again once their stewards have decided.",
         )
     if story.nobody_approved:
@@ -108,14 +106,28 @@ def verdict(story: Story, state: RunState) -> FlameError | None:
         error.message = f"Every DIZ refused: {said}."
         error.mend = "Ask their stewards; `flame app check` shows the terms."
         return error
+    if story.nothing_came:
+        return FlameError(f"Nothing came from any DIZ: {_why(story)}.", mend=f"{LOG} in the run's folder has more.")
+    if state.is_good:
+        return None
     details = " ".join(state.details.split())[:1000] or "the hub does not say why"
     if state.sub_status == "stopped":
         return FlameError("The run was stopped.", mend="Start it again.")
     return FlameError(f"The run failed: {details}", mend=f"{LOG} in the run's folder has what the ServerApp printed.")
 
 
-def _count(nodes: int) -> str:
-    return "The one DIZ has yet" if nodes == 1 else f"All {nodes} DIZ have yet"
+def _why(story: Story) -> str:
+    """Each node with its refusals, or that it failed or was silent."""
+    said = []
+    for node in story.standings():
+        codes = [f"{code} {RefusalCode(code).name}" for code in sorted(node.refusals) if node.refusals[code]]
+        codes += ["failed"] * bool(node.failures) + ["no answer"] * bool(node.silent)
+        said.append(f"{', '.join(codes) or 'not asked'} at {node.name}")
+    return "; ".join(said)
+
+
+def _nobody(nodes: int) -> str:
+    return "No DIZ" if nodes == 1 else f"None of the {nodes} DIZ"
 
 
 def _fetch(client: HubClient, folder: Path) -> tuple[str, ...]:

@@ -15,6 +15,9 @@ from flame_fl.report.facts import RoundFacts
 
 STATUS_MESSAGE = "query.flame_status"
 _CODES = {int(code) for code in RefusalCode}
+# the gate had approved, and the app or what it sent failed
+_FAILURES = {RefusalCode.RELEASE_REJECTED, RefusalCode.SANDBOX_FAILED, RefusalCode.SANDBOX_TIMEOUT}
+_DECISIONS = _CODES - _FAILURES
 _MAX_TEXT = 500
 _MAX_NODES = 10_000
 
@@ -78,8 +81,13 @@ class Story:
 
     @property
     def nobody_approved(self) -> bool:
-        """Whether there were nodes, and every one of them refused."""
-        return bool(self.nodes) and all(node.code in _CODES and not node.messages for node in self.nodes.values())
+        """Whether there were nodes, and every one of them decided against it, or not yet."""
+        return bool(self.nodes) and all(node.code in _DECISIONS and not node.messages for node in self.nodes.values())
+
+    @property
+    def nothing_came(self) -> bool:
+        """Whether nodes were asked for something, and none ever gave it."""
+        return any(batch.total for batch in self._work()) and not any(node.messages for node in self.nodes.values())
 
     @property
     def all_pending(self) -> bool:
@@ -163,7 +171,9 @@ class Story:
             node.refusals[code] += code in _CODES
             node.silent += code == 0
             node.failures += code not in _CODES and code != 0
-            if not node.messages and code in _CODES and node.status != "approved":
+            if code in _FAILURES and node.status == "unknown":
+                node.status = "approved"
+            elif not node.messages and code in _DECISIONS and node.status != "approved":
                 self._standing(node, code, {})
         self._audit(node, event["flame"])
 

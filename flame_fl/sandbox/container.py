@@ -51,6 +51,7 @@ def hardened_options(
     environment: Mapping[str, str] | None = None,
     runtime: Runtime = "runc",
     user: int = NOBODY,
+    seccomp: str | None = None,
 ) -> dict[str, Any]:
     """Arguments for docker-py's `containers.create`.
 
@@ -64,6 +65,7 @@ def hardened_options(
         environment: Beside what every container of ours finds.
         runtime: The engine's, by name.
         user: User and group inside.
+        seccomp: Our profile as the engine wants it, if not as JSON.
 
     Raises:
         ValueError: `image` is no id.
@@ -92,7 +94,7 @@ def hardened_options(
             Mount(b.target, str(b.source), type="bind", read_only=not b.writable, propagation="rprivate") for b in binds
         ],
         "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true", f"seccomp={profile()}"],
+        "security_opt": ["no-new-privileges:true", f"seccomp={seccomp or profile()}"],
         "mem_limit": resources.memory_bytes,
         "memswap_limit": resources.memory_bytes,
         "nano_cpus": int(resources.cpus * 1e9),

@@ -21,17 +21,20 @@ import docker
 import docker.errors
 import requests
 from docker.models.containers import Container
+from docker.types import Ulimit
 
 from flame_fl.contract.errors import SandboxError, UnreachableError
 from flame_fl.contract.ports import SandboxSpec
 from flame_fl.sandbox.container import OWNER, ROLE, Bind, Runtime, hardened_options
 from flame_fl.sandbox.docker_stream import DockerStream, note
+from flame_fl.sandbox.seccomp import digest, profile
 from flame_fl.sandbox.session import FrameSession
 from flame_fl.sandbox.subprocess import RUNNER, remove_tree, unpack
 
 _APP, _DATA = "/app", "/data"
 _ROLE = "sandbox"
 _ENGINE_SECONDS = 60
+_PODMAN_PROCESSES = 4096
 _ENGINE_ERRORS = (docker.errors.DockerException, requests.exceptions.RequestException, OSError)
 
 
@@ -137,7 +140,10 @@ class DockerSandbox:
             owner=self._owner,
             binds=binds,
             runtime=self._runtime,
+            seccomp=self._seccomp_file(client),
         )
+        if is_podman(client):  # it would ask the kernel for more of these than every machine allows
+            options["ulimits"].append(Ulimit(name="nproc", soft=_PODMAN_PROCESSES, hard=_PODMAN_PROCESSES))
         container = client.containers.create(**options)
         stream: DockerStream | None = None
         try:
@@ -149,6 +155,16 @@ class DockerSandbox:
             _remove(container)
             raise
         return container, stream
+
+    def _seccomp_file(self, client: docker.DockerClient) -> str | None:
+        """Podman's interface takes the name of a file where Docker's takes the profile itself."""
+        if not is_podman(client):
+            return None
+        path = self._folder / f"seccomp-{digest()}.json"
+        if not path.exists():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.write_text(profile(), encoding="utf-8")
+        return str(path)
 
     def _connected(self) -> docker.DockerClient:
         """The engine; one that is being restarted is waited for."""
@@ -178,7 +194,8 @@ class DockerSandbox:
             _remove(container)
         if self._folder.is_dir():
             for scratch in self._folder.iterdir():
-                remove_tree(scratch)
+                if scratch.is_dir():
+                    remove_tree(scratch)
         return len(left)
 
 
@@ -187,6 +204,12 @@ def attach(client: docker.DockerClient, container: Container, log_path: Path) ->
     wanted = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
     raw: Any = client.api.attach_socket(container.id, wanted)
     return DockerStream(getattr(raw, "_sock", raw), log_path)
+
+
+def is_podman(client: docker.DockerClient) -> bool:
+    """Whether the engine is Podman, speaking Docker's interface."""
+    components = client.version().get("Components") or []
+    return any("podman" in str(part.get("Name", "")).lower() for part in components)
 
 
 class ContainerProcess:

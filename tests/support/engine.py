@@ -49,7 +49,7 @@ def test_image(client: docker.DockerClient | None = None) -> str:  # noqa: PT028
         except docker.errors.ImageNotFound:
             pass
         old = [tag for image in client.images.list(TAG) for tag in image.tags if not tag.endswith(":latest")]
-        image = build_image(None, client=client, tag=TAG, wheels=_wheels(), extra=EXTRA)
+        image = build_image(None, client=client, tag=TAG, wheels=wheels(), extra=EXTRA)
         client.images.get(image.id).tag(TAG, name.partition(":")[2])
         for tag in old:  # only the name goes: a container may still run in it
             client.images.remove(tag, force=True, noprune=True)
@@ -59,7 +59,7 @@ def test_image(client: docker.DockerClient | None = None) -> str:  # noqa: PT028
 test_image.__test__ = False  # type: ignore[attr-defined]  # a function to call, not a test
 
 
-def _wheels() -> Path:
+def wheels() -> Path:
     """The packages, downloaded once for all builds from the same locks."""
     folder = ROOT / "build" / f"wheels-{inputs_digest(names=PACKAGES)[:16]}"
     if not folder.exists():

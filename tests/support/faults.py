@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -19,17 +20,21 @@ from typing import Any, NamedTuple
 import docker.errors
 import pyarrow as pa
 import pyarrow.parquet as pq
+import requests.exceptions
 from docker.models.containers import Container
 
+from flame_fl.contract.errors import UnreachableError
 from flame_fl.contract.frames import decode
 from flame_fl.federation.plan import Home
 from flame_fl.federation.processes import parts, running, start
 from flame_fl.hub.config import load_config as load_hub
 from flame_fl.node.wiring import open_node
 from flame_fl.sandbox.container import OWNER, ROLE
+from flame_fl.sandbox.docker import connect
 from tests.support.engine import engine
 
 HOOKS = Path(__file__).parents[1] / "integration" / "faults" / "hooks"
+ENGINE = Path(__file__).with_name("engine.sh")
 NODES = ("DIZ-1", "DIZ-2", "DIZ-3")
 POINTS = (
     "verified", "reserving", "reserved", "running", "released", "committing", "recording", "sending", "half-sent",
@@ -63,10 +68,9 @@ class Ended:
     seconds: float
 
     @property
-    def said(self) -> dict[str, Any]:
-        """Its JSON object."""
-        value: dict[str, Any] = json.loads(self.out.splitlines()[-1])
-        return value
+    def said(self) -> Any:
+        """The JSON it printed."""
+        return json.loads(self.out.splitlines()[-1])
 
 
 def wait_for(look: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -331,6 +335,30 @@ def kill(pid: int) -> None:
     """`kill -9`, and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
     wait_for(lambda: not _lives(pid), f"the end of {pid}")
+
+
+def kill_engine(how: str) -> None:
+    """`kill -9` of the Docker Engine, and start it again: by tests/support/engine.sh, or by a command of one's own."""
+    socket = os.environ.get("DOCKER_HOST", "").removeprefix("unix://")
+    engines = [pid for pid in _pids() if _command(pid)[0].endswith("dockerd")]
+    (pid,) = [pid for pid in engines if len(engines) == 1 or f"unix://{socket}" in _command(pid)]
+    kill(pid)
+    again = [str(ENGINE)] if how == "1" else shlex.split(how)
+    subprocess.Popen(again, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for(_engine_answers, "the engine")
+
+
+def _engine_answers() -> bool:
+    try:
+        return bool(connect(timeout_seconds=5).ping())
+    except (UnreachableError, docker.errors.DockerException, requests.exceptions.RequestException):
+        return False
+
+
+def _command(pid: int) -> list[str]:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")
+    return [""]
 
 
 def _there(pid: int | None, name: str) -> int:

@@ -1,15 +1,21 @@
 """`kill -9` of every part of a federation at every step of a gate: runs go on, budgets hold, nothing leaves twice.
 
 In each run's rounds the three nodes are stopped at three different points, and then the part is killed: nine points in
-three rounds. Round 0 is without faults, so that the sandboxes are warm.
+three rounds. Round 0 is without faults, so that the sandboxes are warm. What all nodes' steps look alike to, the
+ServerApp and the engine, is killed in one round. FLAME_TEST_KILL_ENGINE=1 lets the Docker Engine be killed, which is
+the whole machine's; another value is the command that starts it again, instead of tests/support/engine.sh.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.faults.conftest import STEADY
-from tests.support.faults import NODES, POINTS, AppRun, Federation, kill, stored
+from tests.integration.runs import edited
+from tests.support.faults import NODES, POINTS, AppRun, Debit, Federation, kill, kill_engine, stored, wait_for
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -19,34 +25,37 @@ ROUNDS = {1: STOPS[:3], 2: STOPS[3:6], 3: STOPS[6:]}
 PAID_TWICE = {"reserved", "running", "released", "committing", "recording"}
 
 
-def kill_gates(federation: Federation, stops: list[tuple[str, int, str]]) -> None:
+Stop = tuple[str, int, str]
+
+
+def kill_gates(federation: Federation, stops: list[Stop]) -> None:
     for node, _, _ in stops:
         kill(federation.gate(node))
     federation.start_dead()
 
 
-def kill_supernodes(federation: Federation, stops: list[tuple[str, int, str]]) -> None:
+def kill_supernodes(federation: Federation, stops: list[Stop]) -> None:
     for node, _, _ in stops:
         kill(federation.child(federation.gate(node), "flame_fl.flower.supernode"))
 
 
-def kill_sandboxes(federation: Federation, stops: list[tuple[str, int, str]]) -> None:
+def kill_sandboxes(federation: Federation, stops: list[Stop]) -> None:
     for node, _, _ in stops:
         for container in federation.containers(node, "sandbox"):
             if container.status == "running":
                 container.kill("SIGKILL")
 
 
-def kill_hub(federation: Federation, stops: list[tuple[str, int, str]]) -> None:
+def kill_hub(federation: Federation, stops: list[Stop]) -> None:
     kill(federation.hub())
     federation.start_dead()
 
 
-def kill_superlink(federation: Federation, stops: list[tuple[str, int, str]]) -> None:
+def kill_superlink(federation: Federation, stops: list[Stop]) -> None:
     kill(federation.child(federation.hub(), "flame_fl.flower.superlink"))
 
 
-TARGETS: dict[str, Callable[[Federation, list[tuple[str, int, str]]], None]] = {
+TARGETS: dict[str, Callable[[Federation, list[Stop]], None]] = {
     "gate": kill_gates,
     "supernode": kill_supernodes,
     "sandbox": kill_sandboxes,
@@ -60,39 +69,123 @@ def test_a_run_goes_on(whole: Federation, target: str) -> None:
     """It finishes with every reply of every node, each released once and paid as often as it was tried."""
     whole.arm(STOPS)
     run = whole.run(STEADY)
-    before = {}
+    before = Ledgers(whole)
     for stops in ROUNDS.values():
-        for stop in stops:
-            whole.await_stop(*stop)
-        before |= {node: whole.ledger(node) for node in NODES}
-        TARGETS[target](whole, stops)
-        for stop in stops:
-            whole.let_go(*stop)
-        check_kept(whole, before)
+        strike(whole, stops, before, lambda stops=stops: TARGETS[target](whole, stops))
     ended = run.ended()
     assert ended.code == 0, (ended, {node: whole.log(node) for node in NODES}, whole.log("hub"))
-    check_kept(whole, before)
-    check_released_once(whole, run)
+    before.check()
+    assert [len(run.told), [reply for reply in run.told if "code" in reply]] == [12, []]
+    check_released_once(whole, run, run.told)
     expected = {node: dict.fromkeys(range(4), 1) for node in NODES}
     for node, number, point in STOPS:
         expected[node][number] += target == "gate" and point in PAID_TWICE
     assert {node: run.attempts(node) for node in NODES} == expected
-    assert len(run.told) == 12
-    assert [reply for reply in run.told if "code" in reply] == []
+    zeros = {(node, body["leg"]) for node in NODES for body in whole.audit(node, "released", run.id) if why(body)}
+    assert len(zeros) == (target == "sandbox")  # the one that died in step 3: under the claim a failure does not show
     check_clean(whole)
 
 
-def check_kept(federation: Federation, before: dict) -> None:
-    """No debit was lost or changed; at most it became final."""
-    for node, debits in before.items():
-        now = federation.ledger(node)[: len(debits)]
-        assert [debit[:-1] for debit in now] == [debit[:-1] for debit in debits]
-        assert all(old.state in {"reserved", new.state} for old, new in zip(debits, now, strict=True))
+def test_without_a_claim_a_sandbox_that_dies_is_refused(whole: Federation, tmp_path: Path) -> None:
+    """905 for the message that was in it, and nothing for the other two, whose step 3 was not there yet or was over."""
+    lines = [line for line in (STEADY / "pyproject.toml").read_text().splitlines() if "=" in line]
+    claim = lines[lines.index('unit = "site"') :][:6]
+    app = edited(
+        STEADY, tmp_path, ("pyproject.toml", "\n".join(claim), 'unit = "none"\nground = "none"\nmechanism = "none"')
+    )
+    whole.approve(app)
+    stops = [("DIZ-1", 1, "running"), ("DIZ-2", 1, "reserved"), ("DIZ-3", 1, "released")]
+    whole.arm(stops)
+    run = whole.run(app, "--run-config", "rounds=3")
+    before = Ledgers(whole)
+    strike(whole, stops, before, lambda: kill_sandboxes(whole, stops))
+    ended = run.ended()
+    assert ended.code == 0, ended
+    before.check()
+    assert [(reply["round"], reply["code"]) for reply in run.told if "code" in reply] == [(1, 905)]
+    assert len(run.told) == 9
+    check_released_once(whole, run, run.told)
+    assert {node: run.attempts(node) for node in NODES} == {node: dict.fromkeys(range(3), 1) for node in NODES}
+    check_clean(whole)
 
 
-def check_released_once(federation: Federation, run: AppRun) -> None:
-    """One release per leg and at most one content; every attempt is paid; what the ServerApp got is what was stored."""
-    told = {reply["leg"]: (reply["x"], reply["audit_head"]) for reply in run.told if "x" in reply}
+def test_a_run_whose_server_app_dies_ends_and_says_so(whole: Federation) -> None:
+    """Exit code 1 within seconds; what the nodes were doing is finished, paid, and goes nowhere."""
+    stops = [("DIZ-1", 1, "running"), ("DIZ-2", 1, "recording"), ("DIZ-3", 1, "sending")]
+    whole.arm(stops)
+    run = whole.run(STEADY)
+    before = Ledgers(whole)
+    strike(whole, stops, before, lambda: [box.kill("SIGKILL") for box in whole.containers("hub")])
+    ended = run.ended(30)
+    assert ended.code == 1
+    assert "The ServerApp ended unfinished" in ended.said["error"], ended.out
+    wait_for(lambda: len(releases(whole, run)) == 6, "the end of what was begun", 30)
+    before.check()
+    check_released_once(whole, run, [])
+    check_clean(whole)
+
+
+@pytest.mark.skipif("FLAME_TEST_KILL_ENGINE" not in os.environ, reason="would kill the machine's Docker Engine")
+@pytest.mark.parametrize("stops", ROUNDS.values(), ids=lambda stops: "-".join(point for _, _, point in stops))
+def test_the_engine_dies(whole: Federation, stops: list[Stop]) -> None:
+    """Its containers go with it, the ServerApp's too: the run ends and says so, no debit is lost, the next one runs."""
+    stops = [(node, 1, point) for node, _, point in stops]
+    whole.arm(stops)
+    run = whole.run(STEADY)
+    before = Ledgers(whole)
+    strike(whole, stops, before, lambda: kill_engine(os.environ["FLAME_TEST_KILL_ENGINE"]))
+    ended = run.ended()
+    assert ended.code == 0 or "The ServerApp ended unfinished" in ended.said["error"], ended
+    wait_for(lambda: len(releases(whole, run)) >= 6, "the end of what was begun", 60)
+    before.check()
+    check_released_once(whole, run, [])
+    after = whole.run(STEADY, "--run-config", "rounds=1 pause=0.0")
+    assert after.ended().code == 0
+    assert [reply for reply in after.told if "code" in reply] == []
+    check_clean(whole)
+
+
+class Ledgers:
+    """The nodes' ledgers as they were: no debit may be lost or changed; at most it becomes final."""
+
+    def __init__(self, federation: Federation) -> None:
+        self._federation = federation
+        self._seen: dict[str, list[Debit]] = {}
+        self.check()
+
+    def check(self) -> None:
+        """Compare with the last look, and look."""
+        for node in NODES:
+            now, before = self._federation.ledger(node), self._seen.get(node, [])
+            assert [debit[:-1] for debit in now[: len(before)]] == [debit[:-1] for debit in before]
+            assert all(old.state in {"reserved", new.state} for old, new in zip(before, now, strict=False))
+            self._seen[node] = now
+
+
+def strike(federation: Federation, stops: Iterable[Stop], ledgers: Ledgers, blow: Callable[[], object]) -> None:
+    """Kill, once every node has stopped where it was asked to; then let go of what still stands."""
+    for stop in stops:
+        federation.await_stop(*stop)
+    ledgers.check()
+    blow()
+    ledgers.check()
+    for stop in stops:
+        federation.let_go(*stop)
+
+
+def releases(federation: Federation, run: AppRun) -> list[dict[str, Any]]:
+    """Audited releases of a run, at all nodes."""
+    return [body for node in NODES for body in federation.audit(node, "released", run.id)]
+
+
+def why(body: dict[str, Any]) -> str:
+    """Why a release is the zero vector; empty if it is not."""
+    return str(body["zero_vector_because"])
+
+
+def check_released_once(federation: Federation, run: AppRun, told: list[dict[str, Any]]) -> None:
+    """One release per leg, no content twice; every attempt is paid; what the ServerApp got is what was stored."""
+    got = {reply["leg"]: (reply["x"], reply["audit_head"]) for reply in told if "x" in reply}
     committed: dict[str, tuple[str, str]] = {}
     for node in NODES:
         debits = [debit for debit in federation.ledger(node) if debit.run == run.id]
@@ -100,21 +193,21 @@ def check_released_once(federation: Federation, run: AppRun) -> None:
         released = federation.audit(node, "released", run.id)
         assert [(debit.leg, debit.attempt) for debit in debits] == reserved
         assert sum(run.attempts(node).values()) == len(debits) >= len(released)
-        assert all(debit.rho and debit.rho > 0 for debit in debits)
-        assert len({body["leg"] for body in released}) == len({body["content"] for body in released}) == len(released)
+        assert len({body["leg"] for body in released}) == len(released)
+        if all(debit.rho for debit in debits):  # noise makes every release another one
+            assert len({body["content"] for body in released}) == len(released)
         final = [(debit.leg, debit.attempt) for debit in debits if debit.state == "committed"]
         assert sorted(final) == sorted((body["leg"], body["attempt"]) for body in released)
         committed |= stored(federation, node, run.id)
-    assert {leg: committed[leg] for leg in told} == told
-    assert len({head for _, head in told.values()}) == len(told)
+    assert {leg: committed[leg] for leg in got} == got
 
 
 def check_clean(federation: Federation) -> None:
     """The chains hold, and every container is one that a living gate uses."""
-    federation.at_every_node("node", "audit", "verify")
-    assert federation.containers("hub") == []
+    verified = federation.flame("node", "audit", "verify", federation.home.path, "--json")
+    assert [chain["node"] for chain in verified.said] == list(NODES)
+    wait_for(lambda: federation.containers("hub") == [], "the end of the ServerApp's container", 10)
     for node in NODES:
         boxes = federation.containers(node)
-        folder = federation.home.node(node).state / "runs"
-        assert len(boxes) <= 2
-        assert len(list(folder.iterdir())) == len(boxes), (node, boxes)
+        scratch = list((federation.home.node(node).state / "runs").iterdir())
+        assert len(scratch) == len(boxes) <= 2, (node, boxes, scratch)

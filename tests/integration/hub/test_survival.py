@@ -45,6 +45,30 @@ def test_a_killed_hub_goes_on(lab: Lab, app: Path) -> None:
     assert json.loads((folder / "x.json").read_text())[0] == [3.0, 3.0, 3.0]
 
 
+def test_a_superlink_that_dies_is_started_again(lab: Lab, app: Path) -> None:
+    """Its parent notices; agent, ServerApp and node wait meanwhile, and the run ends well."""
+    lab.up()
+    lab.start_node("DIZ-1")
+    run_id, folder = lab.submit(app, "-c", "rounds=2 pause=1.0")
+    wait_for(lambda: lab.count(run_id, "reply", ok=True) >= 1, "the first reply")
+    hub = lab.processes["hub"].pid
+    (superlink,) = Path(f"/proc/{hub}/task/{hub}/children").read_text().split()[:1]
+    os.kill(int(superlink), signal.SIGKILL)
+    done = lab.run(app, "--resume", run_id)
+    assert done.code == 0, done.err + lab.said()
+    assert json.loads((folder / "x.json").read_text())[0] == [2.0, 2.0, 2.0]
+    assert "starting it again" in lab.said()
+
+
+def test_a_superlink_does_not_outlive_its_hub(lab: Lab) -> None:
+    """The port is free for the next one."""
+    lab.up()
+    hub = lab.processes["hub"].pid
+    (superlink,) = Path(f"/proc/{hub}/task/{hub}/children").read_text().split()[:1]
+    lab.kill("hub")
+    wait_for(lambda: not Path(f"/proc/{superlink}").exists(), "the SuperLink's end", 10)
+
+
 def test_a_serverapp_that_dies_with_the_hub_ends_clearly(lab: Lab, app: Path) -> None:
     """Nothing is left to go on: the run is failed, and says why."""
     lab.up()

@@ -1,8 +1,10 @@
 """The sandbox images: built with no network, started with nothing writable, free of what does not belong inside."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,10 @@ from flame_fl.cli import image as cli
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.frames import HEAD, FrameType
 from flame_fl.node import image as images
-from flame_fl.node.image import build_image, list_images, write_context
+from flame_fl.node.image import build_image, list_images
 from tests.architecture.tree import ROOT
 from tests.integration.images.conftest import HARDENED
-from tests.support.engine import TAG, inputs_digest, test_image
+from tests.support.engine import TAG, inputs_digest, test_image, wheels
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 APP = ROOT / "use_cases/methylation-age"
@@ -172,11 +174,20 @@ class TestBuilding:
     def test_a_changed_wheel_is_not_installed(self, client, tmp_path: Path) -> None:
         """The lock beside the wheels is what counts."""
         context = tmp_path / "context"
-        write_context(None, context, constraints=LOCKS)
-        (wheel,) = (context / "wheels").glob("rfc8785-*.whl")
-        wheel.write_bytes(wheel.read_bytes() + b"\0")
-        with pytest.raises(FlameError, match="could not be built"):
+        for name in ("wheels", "own"):
+            (context / name).mkdir(parents=True)
+        for pattern in ("pip-*.whl", "rfc8785-*.whl"):
+            (wheel,) = wheels().glob(pattern)
+            shutil.copy(wheel, context / "wheels")
+        lock = f"rfc8785=={wheel.name.split('-')[1]} --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}\n"
+        for name in ("wheels", "own"):
+            (context / name / "requirements.txt").write_text(lock if name == "wheels" else "")
+        (context / "Dockerfile").write_text(images.dockerfile())
+        with (context / "wheels" / wheel.name).open("ab") as file:
+            file.write(b"\0")
+        with pytest.raises(FlameError, match="could not be built") as caught:
             images._build(client, context, "flame-test-broken", images.BASE, {})
+        assert "DO NOT MATCH THE HASHES" in caught.value.mend
         assert client.images.list("flame-test-broken") == []
 
     def test_the_command_prints_what_an_approval_binds(self, methylation, capfd, monkeypatch) -> None:
@@ -189,7 +200,9 @@ class TestBuilding:
     def test_the_context_builds_by_itself(self, client, tmp_path: Path, capfd) -> None:
         """What another machine needs: a folder, and the command that was printed."""
         context = tmp_path / "context"
-        cli.cli(["build", str(ROOT / "tests/integration/apps/toy"), "--context", str(context)], standalone_mode=False)
+        toy = ROOT / "tests/integration/apps/toy"
+        words = ["build", str(toy), "--context", str(context), "--wheels", str(wheels())]
+        cli.cli([*words, "--constraints", str(LOCKS)], standalone_mode=False)
         command = capfd.readouterr().out.split()
         assert command[:2] == ["docker", "build"]
         command[command.index("NAME")] = "flame-test-context"

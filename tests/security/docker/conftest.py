@@ -62,7 +62,7 @@ def owner() -> str:
 
 @pytest.fixture(scope="session")
 def without_filter(engine: docker.DockerClient, image: str, owner: str) -> Callable[..., str]:
-    """Run Python source in a container as sandboxes are, but with Docker's own seccomp profile; returns what it prints."""
+    """Run Python source in a container as sandboxes are, but for the seccomp profile; returns what it prints."""
 
     def run(source: str, *arguments: str) -> str:
         options = hardened_options(image, ["-I", "-c", source, *arguments], Resources(), role="test", owner=owner)

@@ -1,5 +1,6 @@
 """The SuperLink's state on a real SQLite file: delivery at least once, and patience."""
 
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,8 +24,9 @@ FEDERATION = "@none/default"
 class World:
     """One run, one node, and both sides of their exchange."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, template: Path) -> None:
         self.database = folder / "superlink.db"
+        shutil.copyfile(template, self.database)  # Flower's migrations take a second
         self.state = self.open()
         self.node = self.state.create_node("o", "o", b"key", 30.0, name="DIZ-1")
         assert self.state.activate_node(self.node, 30.0)
@@ -77,10 +79,25 @@ class World:
         return all(self.state.object_store.get(i) for i in get_all_nested_objects(message))
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of Flower's."""
+    file = tmp_path_factory.mktemp("superlink") / "empty.db"
+    state = HubLinkState(str(file), NoOpFederationManager(), ObjectStoreFactory(str(file)).store())
+    state.initialize()
+    with state.session() as session:
+        session.execute(text("SELECT 1"))
+    assert state._engine is not None
+    with state._engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    state._engine.dispose()
+    return file
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, template: Path) -> Iterator[World]:
     before = [getattr(TaskIdentity, field) for field in ("_task_id", "_run_id", "_node_id")]
-    yield World(tmp_path)
+    yield World(tmp_path, template)
     for field, value in zip(("_task_id", "_run_id", "_node_id"), before, strict=True):
         setattr(TaskIdentity, field, value)
 
@@ -94,6 +111,15 @@ def test_a_node_that_begins_anew_is_offered_what_it_has_not_answered(world: Worl
     assert world.state.activate_node(world.node, 30.0)
     assert world.pull() == [message.metadata.message_id]
     assert world.holds(message)
+
+
+def test_what_was_lost_on_the_way_is_sent_again(world: World) -> None:
+    """A connection that broke while the node pulled: it asks for the next message, and has confirmed none."""
+    message, second = world.send(1.0), world.send(2.0)
+    for _ in range(3):
+        assert world.pull() == [message.metadata.message_id]
+    world.state.confirm_delivery(message.metadata.message_id, world.node)
+    assert world.pull() == [second.metadata.message_id]
 
 
 def test_what_it_has_answered_is_not_offered_again(world: World) -> None:
@@ -178,11 +204,13 @@ def test_another_run_cannot_forget_it(world: World) -> None:
 
 def test_what_was_on_its_way_when_the_hub_ended_is_sent_again(world: World) -> None:
     """And what had arrived is not."""
-    on_its_way, arrived = world.send(1.0), world.send(2.0)
-    assert world.pull() + world.pull() == [on_its_way.metadata.message_id, arrived.metadata.message_id]
+    arrived, on_its_way = world.send(1.0), world.send(2.0)
+    assert world.pull() == [arrived.metadata.message_id]
     world.state.confirm_delivery(arrived.metadata.message_id, world.node)
+    assert world.pull() == [on_its_way.metadata.message_id]
     world.state = world.open()
     assert world.pull() == [on_its_way.metadata.message_id]
+    world.state.confirm_delivery(on_its_way.metadata.message_id, world.node)
     assert world.pull() == []
 
 

@@ -173,6 +173,9 @@ def test_what_arrives_other_than_announced_is_not_kept(
         ([batch(1, STATUS, 1), reply(1, kind=STATUS, code=902)], state("failed"), WaitingForApprovalError, 4),
         ([batch(1, STATUS, 1), reply(1, kind=STATUS, code=901)], state("failed"), RefusedError, 3),
         ([batch(1, nodes=1), reply(1, code=908)], state("failed"), RefusedError, 3),
+        ([batch(1, nodes=1), reply(1, code=908)], state(), RefusedError, 3),
+        ([batch(1, nodes=1), reply(1, code=905)], state(), FlameError, 1),
+        ([batch(1, nodes=1), reply(1, ok=False)], state(), FlameError, 1),
         ([batch(1, nodes=1), reply(1)], state("failed", details="no luck"), FlameError, 1),
         ([], state("stopped"), FlameError, 1),
     ],
@@ -187,6 +190,17 @@ def test_what_kept_a_run_from_finishing(events: list, ended: RunState, kind, cod
     if error is not None:
         assert type(error) is kind
         assert error.exit_code == code
+
+
+def test_who_failed_is_said() -> None:
+    """A ServerApp may end well without a single reply: its run did not."""
+    story = Story()
+    for event in (batch(1, nodes=3), reply(1, code=905), reply(2, ok=False), reply(3, code=5)):
+        story.take(json.dumps({"at": AT, **event}))
+    error = verdict(story, state())
+    assert error is not None
+    assert "905 SANDBOX_FAILED at DIZ-1; no answer at DIZ-2; failed at DIZ-3" in error.message
+    assert [node.status for node in story.standings()] == ["approved", "unknown", "unknown"]
 
 
 def test_a_smallest_code_speaks_for_all() -> None:
