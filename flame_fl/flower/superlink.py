@@ -27,7 +27,7 @@ def build_app(config: Any, access: Path, runs: Path) -> Any:
     """
     from starlette.middleware import Middleware
 
-    from flame_fl.flower import superlink_guard
+    from flame_fl.flower import superlink_checks, superlink_guard
     from flame_fl.flower.superlink_access import AccessFile, ProjectFederations, TokenLogin
     from flame_fl.flower.superlink_routes import RunRoutes
     from flame_fl.flower.superlink_state import state_factories
@@ -42,7 +42,7 @@ def build_app(config: Any, access: Path, runs: Path) -> Any:
     main.get_federation_manager = lambda is_simulation=False: ProjectFederations(file)
     main.get_objectstore_linkstate_factories = state_factories
     main._get_middleware = lambda: [Middleware(superlink_guard.AllowList), *stock_middleware()]
-    superlink_guard.install()
+    superlink_checks.install()
     app = main.create_app(config, command.SuperLinkLifespan)
     app.router.routes.extend(RunRoutes(runs).routes())
     return app

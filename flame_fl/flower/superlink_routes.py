@@ -26,7 +26,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from flame_fl.contract.access import project_of
-from flame_fl.flower.superlink_guard import owns
+from flame_fl.flower.superlink_checks import owns
 
 EVENTS = "events.jsonl"
 OUT = "out"

@@ -8,6 +8,9 @@ from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.terms import Terms
 
+SIMULATION_POLICY, DEMO_POLICY = "simulation-policy", "DEMO policy"
+_RULES = frozenset({SIMULATION_POLICY, DEMO_POLICY})
+
 
 class Status(StrEnum):
     """States of an analysis at one DIZ."""
@@ -32,6 +35,11 @@ class ApprovalRecord:
     by: str = ""
     at: str = ""
     comment: str = ""
+
+    @property
+    def by_whom(self) -> str:
+        """Who decided, as others may know it: a rule by its name, a person never."""
+        return self.by if self.by in _RULES else "steward"
 
     @property
     def terms(self) -> Terms | None:

@@ -319,6 +319,7 @@ class Gate:
             "node": self.node,
             "status": status_on(record, self.today()).value if record else Status.REJECTED.value,
             "code": code,
+            "by": record.by_whom if record and record.status is not Status.PENDING else "",
             "digest": digest,
             "unit": privacy.unit if privacy else "none",
             "ground": privacy.ground if privacy else "none",

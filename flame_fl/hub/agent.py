@@ -16,7 +16,7 @@ from flame_fl.contract.access import project_of
 from flame_fl.contract.errors import FlameError, UnreachableError
 from flame_fl.flower.server_tasks import ServerTask, TaskQueue
 from flame_fl.flower.superlink_access import AccessFile
-from flame_fl.flower.superlink_state import RunReader, RunSummary
+from flame_fl.flower.superlink_beside import RunReader, RunSummary
 from flame_fl.hub.config import HubConfig, HubFiles
 from flame_fl.hub.launch import Launched, Launcher
 from flame_fl.hub.relay import Limits, Relay

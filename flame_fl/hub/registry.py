@@ -11,7 +11,7 @@ from flame_fl.contract.access import Access, HubNode
 from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.errors import FlameError, InputError, VerificationError
 from flame_fl.flower.superlink_access import AccessFile
-from flame_fl.flower.superlink_state import read_public_key, register_node
+from flame_fl.flower.superlink_beside import read_public_key, register_node
 from flame_fl.hub.config import HubFiles
 
 

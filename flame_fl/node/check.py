@@ -10,6 +10,9 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPSConnection
 from pathlib import Path
 
+import docker
+import docker.errors
+
 from flame_fl.contract.errors import FlameError
 from flame_fl.contract.terms import Resources
 from flame_fl.flower.versions import require_tested_flower
@@ -139,8 +142,18 @@ def _images(node: Node) -> str:
             "No image is named in [images] of node.toml, so no app can run.", mend="`flame node image build APP`."
         )
     for image in named:
-        client.images.get(image)
+        _require_image(client, image)
     return f"{len(named)} on the engine"
+
+
+def _require_image(client: docker.DockerClient, image: str) -> None:
+    try:
+        client.images.get(image)
+    except docker.errors.ImageNotFound as err:
+        raise FlameError(
+            f"The engine has no image {image}, which node.toml names.",
+            mend="`flame node image list` shows those it has; `flame node image build APP` builds one.",
+        ) from err
 
 
 def _isolation(node: Node) -> str:
@@ -148,6 +161,7 @@ def _isolation(node: Node) -> str:
     if image is None:
         raise FlameError("There is no image to test with.", mend="`flame node image build APP`.")
     client = connect(node.config.sandbox.engine or None)
+    _require_image(client, image)
     runtime = node.config.sandbox.runtime
     found = run_self_test(client, image, Resources(), owner=node.config.node.id, runtime=runtime)
     wanted = expected(runtime)

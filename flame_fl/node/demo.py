@@ -4,10 +4,8 @@ from datetime import UTC, datetime
 
 from flame_fl.contract.refusal import RefusedError
 from flame_fl.contract.task import Run
-from flame_fl.gate.approval import ApprovalRecord, Status
+from flame_fl.gate.approval import DEMO_POLICY, ApprovalRecord, Status
 from flame_fl.gate.workflow import Gate
-
-BY = "DEMO policy"
 
 
 def approve_if_demo(gate: Gate, run: Run, contents: frozenset[str]) -> None:
@@ -27,7 +25,7 @@ def approve_if_demo(gate: Gate, run: Run, contents: frozenset[str]) -> None:
             Status.APPROVED,
             manifest,
             gate.binding(manifest.app, manifest.terms).digest,
-            by=BY,
+            by=DEMO_POLICY,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             comment="demonstration: approved by content hash, by no person",
         )

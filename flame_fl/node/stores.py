@@ -81,12 +81,14 @@ def require_readable(folder: Path) -> None:
     """Check that a sandbox's user, who is nobody in particular, could read every file.
 
     Raises:
-        InputError: It could not.
+        InputError: It could not, or a link is among them.
     """
     for path in (folder, *folder.rglob("*")):
-        mode = path.stat().st_mode
+        if path.is_symlink():
+            raise InputError(f"{path} is a link.", mend="Put the file itself into the data store.")
+        seen = path.stat()
         wanted = 0o5 if path.is_dir() else 0o4
-        if path.stat().st_uid != NOBODY and (mode & wanted) != wanted:
+        if seen.st_uid != NOBODY and (seen.st_mode & wanted) != wanted:
             raise InputError(
                 f"A sandbox could not read {path}: its user {NOBODY} has no right to.",
                 mend="Let others read it (chmod -R o+rX); the folder above may stay closed.",
@@ -167,6 +169,8 @@ class LiveViews(Mapping[str, DataView]):
 
 
 def _stats(folder: Path) -> Stats:
+    if not folder.is_dir():  # else what vanished would look like an empty store
+        raise NotADirectoryError(folder)
     found = []
     for path in sorted(folder.rglob("*")):
         seen = os.lstat(path)

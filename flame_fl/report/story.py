@@ -139,7 +139,10 @@ def badges(facts: RunFacts, app: AppReport | None) -> tuple[Badge, ...]:
         marks.append(Badge("SIMULATION", "plain", meaning))
     if app is not None and (app.synthetic or (app.synthetic is None and "synthetic" in app.data_note.lower())):
         marks.append(Badge("SYNTHETIC DATA", "plain", "The app says that its data are synthetic."))
-    if any(not node.audit_verified for node in facts.nodes):
+    if any(node.approved_by.startswith("DEMO") for node in facts.nodes):
+        meaning = "A rule stood in for the stewards of the DIZ: no person approved this."
+        marks.append(Badge("DEMO", "alarm", meaning))
+    if facts.simulated and any(not node.audit_verified for node in facts.nodes):
         meaning = "At least one DIZ’s audit chain was not verified; see Audit."
         marks.append(Badge("AUDIT NOT VERIFIED", "alarm", meaning))
     return tuple(marks)

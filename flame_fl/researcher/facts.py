@@ -65,6 +65,7 @@ def _node(node: NodeStory, privacy: Privacy) -> NodeFacts:
     return NodeFacts(
         name=node.name,
         status=node.status if node.status in _STATUSES else "unknown",
+        approved_by=node.by,
         refusals=tuple(
             RefusalFacts(code=code, name=RefusalCode(code).name, count=count, reason=RefusalCode(code).reason)
             for code, count in sorted(refusals.items())

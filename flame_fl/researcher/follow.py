@@ -106,7 +106,7 @@ def verdict(story: Story, state: RunState) -> FlameError | None:
         error.message = f"Every DIZ refused: {said}."
         error.mend = "Ask their stewards; `flame app check` shows the terms."
         return error
-    if story.nothing_came:
+    if state.is_good and story.nothing_came:
         return FlameError(f"Nothing came from any DIZ: {_why(story)}.", mend=f"{LOG} in the run's folder has more.")
     if state.is_good:
         return None

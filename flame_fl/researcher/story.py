@@ -19,6 +19,7 @@ _CODES = {int(code) for code in RefusalCode}
 _FAILURES = {RefusalCode.RELEASE_REJECTED, RefusalCode.SANDBOX_FAILED, RefusalCode.SANDBOX_TIMEOUT}
 _DECISIONS = _CODES - _FAILURES
 _MAX_TEXT = 500
+_MAX_BY = 40
 _MAX_NODES = 10_000
 
 
@@ -36,6 +37,7 @@ class NodeStory:
     failures: int = 0
     silent: int = 0
     audit_head: str = ""
+    by: str = ""
 
 
 @dataclass
@@ -181,6 +183,7 @@ class Story:
         """What a node says of its approval."""
         said = str(flame.get("status", ""))
         node.code = int(flame.get("code", code))
+        node.by = str(flame.get("by", ""))[:_MAX_BY]
         if said in {"approved", "pending", "rejected", "withdrawn", "expired"}:
             node.status = said
         elif node.code == RefusalCode.PENDING_APPROVAL:

@@ -21,10 +21,8 @@ from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.terms import Frozen
-from flame_fl.gate.approval import ApprovalRecord, Status
+from flame_fl.gate.approval import SIMULATION_POLICY, ApprovalRecord, Status
 from flame_fl.gate.workflow import Gate, NodeLimits
-
-BY = "simulation-policy"
 
 
 class Approve(StrEnum):
@@ -122,7 +120,7 @@ def _decide(gate: Gate, manifest: Manifest, status: Status, comment: str, *, uns
             manifest,
             binding.digest,
             unsafe_open=unsafe_open,
-            by=BY,
+            by=SIMULATION_POLICY,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             comment=comment,
         )

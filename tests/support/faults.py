@@ -191,10 +191,14 @@ class Federation:
         for node, number, point in stops:
             (self.folder / "faults" / node / f"{number}-{point}").touch()
 
-    def await_stop(self, node: str, number: int, point: str) -> None:
-        """Wait until a gate has stopped there."""
+    def await_stop(self, run: "AppRun", node: str, number: int, point: str) -> None:
+        """Wait until a run has brought a gate there."""
         reached = self.folder / "faults" / node / f"{number}-{point}.reached"
-        wait_for(reached.exists, f"{node} at {number}-{point}; its log ends\n{self.log(node)}")
+        wait_for(
+            lambda: reached.exists() or run.is_over,
+            f"{node} at {number}-{point}; its log ends\n{self.log(node)}\nthe hub's ends\n{self.log('hub')}",
+        )
+        assert reached.exists(), (run.ended(), node, self.log(node), self.log("hub"))
 
     def let_go(self, node: str, number: int, point: str) -> None:
         """Let a gate that stopped go on."""
@@ -292,6 +296,11 @@ class AppRun:
     def _at_hub(self) -> set[str]:
         runs = self.federation.home.hub.state / "runs"
         return {entry.name for entry in runs.iterdir()} if runs.is_dir() else set()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
 
     def ended(self, seconds: float = PATIENCE_SECONDS) -> Ended:
         """How it ends; it must within so many seconds."""

@@ -5,16 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engine import test_image
+from tests.support.engine import engine, test_image
 from tests.support.faults import Federation, wait_for
 
+NAME = "flame-test-faults"
 STEADY = Path(__file__).parent / "apps" / "steady"
 
 
 @pytest.fixture(scope="session")
 def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]:
     """A hub and three nodes that approved the app with the enforced claim."""
-    federation = Federation(tmp_path_factory.mktemp("faults"), test_image())
+    client, image = engine(), test_image()
+    client.images.get(image).tag(NAME, "in-use")  # whoever builds a newer one meanwhile must not remove this one
+    federation = Federation(tmp_path_factory.mktemp("faults"), image)
     federation.up()
     try:
         federation.offer_data()
@@ -24,6 +27,7 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         owners = federation.owners()
         federation.down()
     assert {part: federation.containers(part) for part in owners} == {part: [] for part in owners}
+    client.images.remove(f"{NAME}:in-use", noprune=True)
     wait_for(lambda: not federation.processes(), f"the end of {federation.processes()}", 15)
 
 

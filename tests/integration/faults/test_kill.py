@@ -28,50 +28,45 @@ PAID_TWICE = {"reserved", "running", "released", "committing", "recording"}
 Stop = tuple[str, int, str]
 
 
-def kill_gates(federation: Federation, stops: list[Stop]) -> None:
-    for node, _, _ in stops:
-        kill(federation.gate(node))
-    federation.start_dead()
+def kill_gate(federation: Federation, node: str) -> None:
+    kill(federation.gate(node))
 
 
-def kill_supernodes(federation: Federation, stops: list[Stop]) -> None:
-    for node, _, _ in stops:
-        kill(federation.child(federation.gate(node), "flame_fl.flower.supernode"))
+def kill_supernode(federation: Federation, node: str) -> None:
+    kill(federation.child(federation.gate(node), "flame_fl.flower.supernode"))
 
 
-def kill_sandboxes(federation: Federation, stops: list[Stop]) -> None:
-    for node, _, _ in stops:
-        for container in federation.containers(node, "sandbox"):
-            if container.status == "running":
-                container.kill("SIGKILL")
+def kill_sandboxes(federation: Federation, node: str) -> None:
+    for container in federation.containers(node, "sandbox"):
+        if container.status == "running":
+            container.kill("SIGKILL")
 
 
-def kill_hub(federation: Federation, stops: list[Stop]) -> None:
+def kill_server_app(federation: Federation) -> None:
+    (container,) = federation.containers("hub")
+    container.kill("SIGKILL")
+
+
+def kill_hub(federation: Federation) -> None:
     kill(federation.hub())
-    federation.start_dead()
 
 
-def kill_superlink(federation: Federation, stops: list[Stop]) -> None:
+def kill_superlink(federation: Federation) -> None:
     kill(federation.child(federation.hub(), "flame_fl.flower.superlink"))
 
 
-TARGETS: dict[str, Callable[[Federation, list[Stop]], None]] = {
-    "gate": kill_gates,
-    "supernode": kill_supernodes,
-    "sandbox": kill_sandboxes,
-    "hub": kill_hub,
-    "superlink": kill_superlink,
-}
+AT_NODE = {"gate": kill_gate, "supernode": kill_supernode, "sandbox": kill_sandboxes}
+AT_HUB = {"hub": kill_hub, "superlink": kill_superlink}
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", [*AT_NODE, *AT_HUB])
 def test_a_run_goes_on(whole: Federation, target: str) -> None:
     """It finishes with every reply of every node, each released once and paid as often as it was tried."""
     whole.arm(STOPS)
-    run = whole.run(STEADY)
+    run = whole.run(STEADY, "--run-config", f"pause={2.0 if target == 'sandbox' else 0.5}")
     before = Ledgers(whole)
     for stops in ROUNDS.values():
-        strike(whole, stops, before, lambda stops=stops: TARGETS[target](whole, stops))
+        strike(whole, run, stops, before, at_node=AT_NODE.get(target), at_hub=AT_HUB.get(target))
     ended = run.ended()
     assert ended.code == 0, (ended, {node: whole.log(node) for node in NODES}, whole.log("hub"))
     before.check()
@@ -96,9 +91,9 @@ def test_without_a_claim_a_sandbox_that_dies_is_refused(whole: Federation, tmp_p
     whole.approve(app)
     stops = [("DIZ-1", 1, "running"), ("DIZ-2", 1, "reserved"), ("DIZ-3", 1, "released")]
     whole.arm(stops)
-    run = whole.run(app, "--run-config", "rounds=3")
+    run = whole.run(app, "--run-config", "rounds=3 pause=2.0")
     before = Ledgers(whole)
-    strike(whole, stops, before, lambda: kill_sandboxes(whole, stops))
+    strike(whole, run, stops, before, at_node=kill_sandboxes)
     ended = run.ended()
     assert ended.code == 0, ended
     before.check()
@@ -115,7 +110,7 @@ def test_a_run_whose_server_app_dies_ends_and_says_so(whole: Federation) -> None
     whole.arm(stops)
     run = whole.run(STEADY)
     before = Ledgers(whole)
-    strike(whole, stops, before, lambda: [box.kill("SIGKILL") for box in whole.containers("hub")])
+    strike(whole, run, stops, before, at_hub=kill_server_app)
     ended = run.ended(30)
     assert ended.code == 1
     assert "The ServerApp ended unfinished" in ended.said["error"], ended.out
@@ -133,7 +128,7 @@ def test_the_engine_dies(whole: Federation, stops: list[Stop]) -> None:
     whole.arm(stops)
     run = whole.run(STEADY)
     before = Ledgers(whole)
-    strike(whole, stops, before, lambda: kill_engine(os.environ["FLAME_TEST_KILL_ENGINE"]))
+    strike(whole, run, stops, before, at_hub=lambda _: kill_engine(os.environ["FLAME_TEST_KILL_ENGINE"]))
     ended = run.ended()
     assert ended.code == 0 or "The ServerApp ended unfinished" in ended.said["error"], ended
     wait_for(lambda: len(releases(whole, run)) >= 6, "the end of what was begun", 60)
@@ -162,12 +157,27 @@ class Ledgers:
             self._seen[node] = now
 
 
-def strike(federation: Federation, stops: Iterable[Stop], ledgers: Ledgers, blow: Callable[[], object]) -> None:
-    """Kill, once every node has stopped where it was asked to; then let go of what still stands."""
+def strike(
+    federation: Federation,
+    run: AppRun,
+    stops: Iterable[Stop],
+    ledgers: Ledgers,
+    *,
+    at_node: Callable[[Federation, str], None] | None = None,
+    at_hub: Callable[[Federation], None] | None = None,
+) -> None:
+    """Kill each node's part as soon as it has stopped, the hub's once all have; start it, let go of what still stands.
+
+    The first to be waited for may be "running": its app computes while the others come to where they stop.
+    """
     for stop in stops:
-        federation.await_stop(*stop)
-    ledgers.check()
-    blow()
+        federation.await_stop(run, *stop)
+        ledgers.check()
+        if at_node is not None:
+            at_node(federation, stop[0])
+    if at_hub is not None:
+        at_hub(federation)
+    federation.start_dead()
     ledgers.check()
     for stop in stops:
         federation.let_go(*stop)

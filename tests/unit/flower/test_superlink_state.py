@@ -16,7 +16,8 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.federation import NoOpFederationManager
 from sqlalchemy import text
 
-from flame_fl.flower.superlink_state import HubLinkState, RunReader, register_node
+from flame_fl.flower.superlink_beside import RunReader, register_node
+from flame_fl.flower.superlink_state import HubLinkState
 
 FEDERATION = "@none/default"
 

@@ -12,7 +12,7 @@ import pytest
 from flame_fl.contract.errors import InputError, UnreachableError
 from flame_fl.contract.places import Places
 from flame_fl.flower.server_tasks import ServerTask
-from flame_fl.flower.superlink_state import RunSummary
+from flame_fl.flower.superlink_beside import RunSummary
 from flame_fl.hub import agent as module
 from flame_fl.hub.agent import Agent
 from flame_fl.hub.config import HubFiles, load_config

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flame_fl.contract.errors import InputError, VerificationError
 from flame_fl.contract.places import Places
-from flame_fl.flower.superlink_state import read_public_key
+from flame_fl.flower.superlink_beside import read_public_key
 from flame_fl.hub.config import HubFiles
 from flame_fl.hub.init import init_hub
 from flame_fl.hub.registry import add_member, add_node, add_user, read_access

@@ -91,3 +91,18 @@ def test_patient_counts_of_real_nodes_cannot_be_reported(make_facts, make_node):
     """Exact cohort sizes are facts of a simulation only."""
     with pytest.raises(ValidationError, match="simulation only"):
         make_facts(simulated=False, nodes=(make_node(1, patients=7),))
+
+
+def test_a_real_run_does_not_alarm_about_chains_that_stay_at_the_diz(make_facts, make_node) -> None:
+    """Nobody but a DIZ can verify its chain; a simulation's can, and one that was not is an alarm."""
+    unverified = {"audit_verified": False, "patients": None}
+    real = make_facts(simulated=False, nodes=(make_node(1, **unverified),))
+    assert "AUDIT NOT VERIFIED" not in texts(real, None)
+    assert "AUDIT NOT VERIFIED" in texts(make_facts(nodes=(make_node(1, audit_verified=False),)), None)
+
+
+def test_a_demonstration_says_that_no_person_approved(make_facts, make_node) -> None:
+    """A rule in the place of a steward shows on the first screen."""
+    nodes = (make_node(1, approved_by="DEMO policy", patients=None), make_node(2, approved_by="steward", patients=None))
+    assert "DEMO" in texts(make_facts(simulated=False, nodes=nodes), None)
+    assert "DEMO" not in texts(make_facts(simulated=False, nodes=nodes[1:]), None)

@@ -177,6 +177,7 @@ def test_what_arrives_other_than_announced_is_not_kept(
         ([batch(1, nodes=1), reply(1, code=905)], state(), FlameError, 1),
         ([batch(1, nodes=1), reply(1, ok=False)], state(), FlameError, 1),
         ([batch(1, nodes=1), reply(1)], state("failed", details="no luck"), FlameError, 1),
+        ([batch(1, nodes=1)], state("failed", details="it was ended by signal 9"), FlameError, 1),
         ([], state("stopped"), FlameError, 1),
     ],
 )
@@ -190,6 +191,7 @@ def test_what_kept_a_run_from_finishing(events: list, ended: RunState, kind, cod
     if error is not None:
         assert type(error) is kind
         assert error.exit_code == code
+        assert ended.details in error.message
 
 
 def test_who_failed_is_said() -> None:

@@ -7,9 +7,9 @@ import pytest
 
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.refusal import RefusalCode
-from flame_fl.gate.approval import Status
+from flame_fl.gate.approval import SIMULATION_POLICY, Status
 from flame_fl.gate.workflow import NodeLimits
-from flame_fl.simulation.policy import BY, Approve, Policy, apply, load_policy
+from flame_fl.simulation.policy import Approve, Policy, apply, load_policy
 from tests.support.gates import World, make_fab, manifest_from, terms_table
 
 FIRST = make_fab()
@@ -93,7 +93,7 @@ def test_nothing_approves_nothing(world: World) -> None:
 def test_a_decision_is_audited_as_the_policys_own(world: World) -> None:
     """Nobody can take a virtual steward for a person."""
     decide(world, policy(Approve.FIRST_SEEN), FIRST)
-    assert [body["by"] for kind, body in world.audit() if kind.startswith("approval-")] == [BY]
+    assert [body["by"] for kind, body in world.audit() if kind.startswith("approval-")] == [SIMULATION_POLICY]
 
 
 @pytest.mark.parametrize("status", [Status.APPROVED, Status.REJECTED, Status.WITHDRAWN])

@@ -1,0 +1,194 @@
+"""What runs in a hub's container, with a relay that a test plays."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from flwr.app import Context, RecordDict
+from flwr.common.serde import context_to_proto, run_to_proto
+from flwr.proto.fab_pb2 import Fab
+from flwr.proto.runtime_pb2 import PullTaskInputResponse
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from flame_fl.contract.fab import read_fab
+from flame_fl.flower.bundle import build_fab
+from flame_fl.flower.server_client import RunOverError
+from flame_fl.flower.server_events import EventLog
+from flame_fl.flower.server_runner import _run
+from flame_fl.simulation.server import forget_app
+from tests.unit.flower.folders import PYPROJECT, write_app
+
+RUN = 2**63 + 5
+NO_TERMS = {**PYPROJECT, "tool": {"flwr": PYPROJECT["tool"]["flwr"]}}
+HEAD = """
+import json, os, random, sys
+from pathlib import Path
+from flwr.serverapp import ServerApp
+from flwr.supercore.task_identity import TaskIdentity
+app = ServerApp()
+@app.main()
+def main(grid, context):
+    out = Path(os.environ["FLAME_OUT"])
+"""
+
+
+class Relay:
+    """Gives one run, and notes what it is told."""
+
+    def __init__(self, raw_fab: bytes, **overrides: Any) -> None:
+        self.run = Run.create_empty(RUN)
+        self.run.override_config = dict(overrides)
+        self.run.fab_hash = read_fab(raw_fab).sha256
+        self.raw_fab, self.outputs, self.artefacts, self.lines = raw_fab, [], {}, b""
+        self.refused: set[str] = set()
+        self.over = False
+
+    def PullTaskInput(self, request: Any) -> Any:
+        context = Context(RUN, 1, {}, RecordDict(), {})
+        fab = Fab(hash_str=self.run.fab_hash, content=self.raw_fab)
+        return PullTaskInputResponse(context=context_to_proto(context), run=run_to_proto(self.run), fab=fab, task_id=77)
+
+    def PushTaskOutput(self, request: Any) -> Any:
+        if self.over:
+            raise RunOverError
+        self.outputs.append((request.sub_status, request.details))
+
+    def PushLogs(self, request: Any) -> Any:
+        return None
+
+    def send_events(self, lines: bytes) -> None:
+        self.lines += lines
+
+    def send_artefact(self, name: str, path: Path) -> None:
+        if name in self.refused:
+            raise httpx.HTTPError("413")
+        self.artefacts[name] = path.read_bytes()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.lines.splitlines()]
+
+
+Serve = Callable[..., tuple[int, Relay]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """Runs a ServerApp whose main function has this body."""
+    before = [getattr(TaskIdentity, field) for field in ("_task_id", "_run_id", "_node_id")]
+    states = random.getstate(), np.random.get_state()  # noqa: NPY002
+
+    def go(body: str, prepare: Callable[[Relay], None] = lambda relay: None, **overrides: Any) -> tuple[int, Relay]:
+        text = HEAD + "".join(f"    {line}\n" for line in body.splitlines())
+        files = {"small_app/server_app.py": text}
+        relay = Relay(build_fab(write_app(tmp_path / "small-app", files, pyproject=NO_TERMS)), **overrides)
+        prepare(relay)
+        return _run(relay, EventLog(relay.send_events), Queue(), tmp_path / "out"), relay  # type: ignore[arg-type]
+
+    yield go
+    for path in [p for p in sys.path if "flame-app-" in p]:
+        forget_app(Path(path))
+    for field, value in zip(("_task_id", "_run_id", "_node_id"), before, strict=True):
+        setattr(TaskIdentity, field, value)
+    random.setstate(states[0])
+    np.random.set_state(states[1])  # noqa: NPY002
+
+
+def test_a_serverapp_runs_as_in_a_simulation(serve: Serve) -> None:
+    """Its configuration with the run's overrides, a seed, its own identity, a place to write."""
+    code, relay = serve(
+        "said = [context.run_id, context.run_config, random.random(), TaskIdentity.task_id]\n"
+        "(out / 'said.json').write_text(json.dumps(said))",
+        rounds=9,
+    )
+    assert (code, relay.outputs) == (0, [("completed", "")])
+    run_id, config, drawn, task_id = json.loads(relay.artefacts["said.json"])
+    random.seed(1)
+    assert (run_id, config["rounds"], drawn, task_id) == (RUN, 9, random.random(), 77)
+    begun, ended = relay.events
+    assert (begun["phase"], begun["seed"], begun["run_config"]["rounds"]) == ("begun", 1, 9)
+    assert begun["fab_sha256"] == relay.run.fab_hash
+    assert (ended["phase"], ended["status"]) == ("ended", "completed")
+    assert "FLAME_OUT" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('no luck')", "ValueError: no luck"),
+        ("sys.exit(3)", "sys.exit(3)"),
+        ("import there_is_no_such_module", "No module named"),
+    ],
+)
+def test_one_that_fails_says_why(serve: Serve, body: str, said: str) -> None:
+    """It is the researcher's own code on the hub; what it had written by then is kept."""
+    code, relay = serve("(out / 'half').write_text('x')\n" + body)
+    assert code == 1
+    ((status, details),) = relay.outputs
+    assert status == "failed"
+    assert said in details
+    assert "--debug" not in details
+    assert relay.artefacts == {"half": b"x"}
+    assert relay.events[-1]["details"] == details
+
+
+def test_another_bundle_than_the_run_s_is_not_run(serve: Serve) -> None:
+    """Its bytes are hashed here."""
+
+    def swap(relay: Relay) -> None:
+        relay.run.fab_hash = "0" * 64
+
+    code, relay = serve("(out / 'ran').write_text('x')", swap)
+    assert code == 1
+    assert "not the one that the run names" in relay.outputs[0][1]
+    assert relay.artefacts == {}
+
+
+def test_hidden_files_and_links_stay(serve: Serve, tmp_path: Path) -> None:
+    """Only plain files are handed over."""
+    (tmp_path / "secret").write_text("x")
+    _, relay = serve(
+        "(out / 'plots').mkdir()\n(out / 'plots' / 'a').write_text('a')\n(out / '.b').write_text('b')\n"
+        f"os.symlink({str(tmp_path / 'secret')!r}, out / 'c')\nos.mkfifo(out / 'd')"
+    )
+    assert relay.artefacts == {"plots/a": b"a"}
+
+
+def test_what_the_hub_does_not_keep_is_told(serve: Serve) -> None:
+    """The run has finished all the same."""
+
+    def refuse(relay: Relay) -> None:
+        relay.refused.add("large")
+
+    code, relay = serve("(out / 'large').write_text('x')\n(out / 'small').write_text('y')", refuse)
+    assert code == 0
+    assert relay.outputs == [("completed", "Not kept, beyond the hub's limits: large")]
+    assert set(relay.artefacts) == {"small"}
+
+
+def test_a_hub_that_has_the_output_already_is_no_failure(serve: Serve) -> None:
+    """Its first answer was lost."""
+
+    def over(relay: Relay) -> None:
+        relay.over = True
+
+    assert serve("pass", over)[0] == 0
+
+
+def test_it_is_told_a_socket_and_a_folder_and_no_more() -> None:
+    """No token, no address: there is nowhere to give one."""
+    done = subprocess.run(
+        [sys.executable, "-m", "flame_fl.flower.server_runner", "--help"], capture_output=True, text=True, check=True
+    )
+    words = done.stdout.replace("[", " ").split()
+    assert {word for word in words if word.startswith("--")} == {"--socket", "--out", "--help"}

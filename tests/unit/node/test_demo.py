@@ -1,0 +1,83 @@
+"""The DEMO steward approves one content, on its stated terms, once; everything else is a person's."""
+
+import pytest
+
+from flame_fl.contract.refusal import RefusalCode
+from flame_fl.contract.task import Run
+from flame_fl.gate.approval import DEMO_POLICY as BY
+from flame_fl.gate.approval import Status
+from flame_fl.gate.workflow import Gate
+from flame_fl.node.demo import approve_if_demo
+from flame_fl.node.steward import reject
+from tests.support.gates import make_fab, manifest_from
+from tests.unit.node.decisions import ask, fab_of
+
+
+def content_of(fab: bytes) -> frozenset[str]:
+    return frozenset({manifest_from(fab).fab_content_sha256})
+
+
+def test_its_own_content_is_approved_and_marked(gate: Gate) -> None:
+    fab = fab_of()
+    approve_if_demo(gate, Run(7, fab), content_of(fab))
+    record = gate.store.approval(manifest_from(fab).digest)
+    assert record is not None
+    assert (record.status, record.by) == (Status.APPROVED, BY)
+    assert "DEMO" in record.by
+    assert "no person" in record.comment
+    assert ask(gate, fab) is RefusalCode.SANDBOX_FAILED  # it was run
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: fab_of(limits={"runs": 3}),
+        lambda: make_fab(files={"app/more.py": b"x = 1"}),
+        lambda: make_fab({}, name="plain"),
+        lambda: b"no bundle",
+    ],
+    ids=["other terms", "one file more", "no terms", "no bundle"],
+)
+def test_anything_else_stays_with_the_steward(gate: Gate, other) -> None:  # type: ignore[no-untyped-def]
+    """The hash is of the whole content: not one byte may differ."""
+    approve_if_demo(gate, Run(7, other()), content_of(fab_of()))
+    assert gate.store.approvals() == []
+
+
+def test_an_app_without_terms_is_not_approved_even_by_its_hash(gate: Gate) -> None:
+    """There is nothing that it would be bound to."""
+    plain = make_fab({}, name="plain")
+    approve_if_demo(gate, Run(7, plain), content_of(plain))
+    assert gate.store.approvals() == []
+    assert ask(gate, plain) is RefusalCode.PENDING_APPROVAL
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_persons_no_stands(gate: Gate, after: int) -> None:
+    """Rejected or withdrawn by a person: the rule does not approve it again."""
+    fab = fab_of()
+    contents = content_of(fab)
+    approve_if_demo(gate, Run(7, fab), contents)
+    for _ in range(after):
+        reject(gate, manifest_from(fab).digest, by="ada", comment="")
+    before = gate.store.approvals()
+    approve_if_demo(gate, Run(8, fab), contents)
+    assert gate.store.approvals() == before
+    assert ask(gate, fab) in {RefusalCode.NOT_APPROVED, RefusalCode.WITHDRAWN_OR_EXPIRED}
+
+
+def test_what_was_filed_before_is_approved(gate: Gate) -> None:
+    """Pending is no decision."""
+    fab = fab_of()
+    assert ask(gate, fab) is RefusalCode.PENDING_APPROVAL
+    approve_if_demo(gate, Run(7, fab), content_of(fab))
+    assert ask(gate, fab, leg="2") is RefusalCode.SANDBOX_FAILED
+
+
+def test_it_decides_once(gate: Gate) -> None:
+    """Not with every message."""
+    fab = fab_of()
+    for run_id in range(3):
+        approve_if_demo(gate, Run(run_id, fab), content_of(fab))
+    kinds = [entry["kind"] for entry, _ in gate.store.audit_rows()]
+    assert kinds.count("approval-approved") == 1
