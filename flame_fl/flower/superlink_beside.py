@@ -1,5 +1,7 @@
 """Beside a SuperLink: its database, read and written by the hub's other programs while it is in use, or down."""
 
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,13 +12,15 @@ from flwr.server.superlink.linkstate import LinkStateFactory
 from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
 from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.state.schema.corestate_models import Task as TaskRow
+from flwr.supercore.state.schema.linkstate_models import Node as NodeRow
 from flwr.supercore.state.schema.linkstate_models import Run as RunRow
 from flwr.supercore.utils import uint64_to_int64
 from flwr.superlink.federation import NoOpFederationManager
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from flame_fl.contract.errors import FlameError, InputError
 
+_ID_BITS = 20  # after 41 bits of milliseconds: in all less than the 63 bits that SQLite has
 _OWNER = "flame-hub"  # no account: nodes belong to nobody who can log in
 
 
@@ -60,9 +64,21 @@ def register_node(database: Path, name: str, public_key: bytes) -> int:
     with _opened(database) as state:
         known = state.get_node_id_by_public_key(public_key)
         node_id = known or state.create_node(_OWNER, _OWNER, public_key, HEARTBEAT_DEFAULT_INTERVAL, name=name)
-    if node_id == 0:
-        raise FlameError(f"The node {name} could not be registered.", mend="Try again.")
-    return node_id
+        if node_id == 0:
+            raise FlameError(f"The node {name} could not be registered.", mend="Try again.")
+        return known or _in_order(state, node_id)
+
+
+def _in_order(state: SqlLinkState, node_id: int) -> int:
+    """Give a new node an id that is larger than those before it.
+
+    Flower draws ids by chance. Strategies sum over nodes in the order of their ids, and a sum of floating-point numbers
+    depends on it: nodes that joined in the order in which a simulation has them give the same result, bit for bit.
+    """
+    ordered = (int(time.time() * 1000) << _ID_BITS) | secrets.randbits(_ID_BITS)
+    with state.session() as session:
+        session.execute(update(NodeRow).where(NodeRow.node_id == uint64_to_int64(node_id)).values(node_id=ordered))
+    return ordered
 
 
 @dataclass(frozen=True)

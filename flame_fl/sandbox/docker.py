@@ -125,6 +125,9 @@ class DockerSandbox:
             why = getattr(err, "explanation", None) or type(err).__name__
             note(spec.log_path, f"the container could not be started: {why}")
             raise SandboxError(f"The container could not be started ({type(err).__name__}).") from err
+        except BaseException:
+            remove_tree(scratch)
+            raise
         hello = spec.hello(_APP, lambda name, path: f"{_DATA}/{name}")
         process = ContainerProcess(container, stream, spec.log_path)
         return FrameSession(process, stream, hello, lambda: remove_tree(scratch))
@@ -226,6 +229,7 @@ class ContainerProcess:
     def end(self) -> None:
         """Kill and remove it. Never raises; what cannot be removed now is an orphan, for the next start."""
         self._stream.drain()
+        self._stream.close()  # an engine does not remove a container whose flood nobody reads
         with contextlib.suppress(*_ENGINE_ERRORS):
             self._container.reload()
             state = self._container.attrs["State"]

@@ -58,6 +58,8 @@ class DockerStream(FramePipe):
                 self._raw = memoryview(self._buffer)[:got]
             if self._left == 0 and not self._next_piece():
                 continue
+            if not self._raw:  # a header came alone: nothing read is not the end
+                continue
             size = min(self._left, len(self._raw))
             if self._kind == _STDERR:
                 self._keep(bytes(self._take(size)))

@@ -352,6 +352,7 @@ def kill_engine(how: str) -> None:
     engines = [pid for pid in _pids() if _command(pid)[0].endswith("dockerd")]
     (pid,) = [pid for pid in engines if len(engines) == 1 or f"unix://{socket}" in _command(pid)]
     kill(pid)
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "its burial: its pid file would still count")
     again = [str(ENGINE)] if how == "1" else shlex.split(how)
     subprocess.Popen(again, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
     wait_for(_engine_answers, "the engine")

@@ -154,7 +154,7 @@ def test_the_coefficients_are_the_simulators(federation: Federation) -> None:
 def test_the_report_is_that_of_a_simulation(federation: Federation) -> None:
     """Same files, same figures of the app; every node says that a rule approved it, marked DEMO."""
     real, simulated = federation.root / "real", federation.root / "simulated"
-    assert {p.name for p in simulated.iterdir()} - {p.name for p in real.iterdir()} <= {"nodes", "run.json"}
+    assert {p.name for p in simulated.iterdir()} - {p.name for p in real.iterdir()} <= {".lock", "nodes", "run.json"}
     figures = [json.loads((f / "report.json").read_text())["headline"] for f in (real, simulated)]
     assert figures[0] == figures[1]
     page = (real / "report.html").read_text()

@@ -26,9 +26,9 @@ def hub() -> Iterator[Lab]:
         lab.close()
 
 
-@pytest.fixture
-def lab() -> Iterator[Lab]:
-    """A hub of one's own, made but not up, with alice and DIZ-1 in it."""
+@pytest.fixture(scope="session")
+def second_hub() -> Iterator[Lab]:
+    """Another hub, with alice and DIZ-1 in it."""
     lab = Lab()
     try:
         lab.init()
@@ -37,6 +37,13 @@ def lab() -> Iterator[Lab]:
         yield lab
     finally:
         lab.close()
+
+
+@pytest.fixture
+def lab(second_hub: Lab) -> Iterator[Lab]:
+    """A hub whose processes a test may start and kill. Nothing of it is up before or afterwards."""
+    yield second_hub
+    second_hub.down()
 
 
 @pytest.fixture

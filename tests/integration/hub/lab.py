@@ -268,7 +268,7 @@ class Lab:
             event["kind"] == kind and all(event.get(k) == v for k, v in fields.items()) for event in self.events(run_id)
         )
 
-    def close(self) -> None:
+    def down(self) -> None:
         """End everything, ServerApps that outlive their hub included."""
         for name in [n for n in self.processes if n != "hub"]:
             self.kill(name)
@@ -278,4 +278,8 @@ class Lab:
             handle = json.loads(file.read_text())["handle"] or {}
             with suppress(OSError):
                 os.killpg(handle["pid"], signal.SIGKILL) if "pid" in handle else None
+
+    def close(self) -> None:
+        """End everything, and remove it."""
+        self.down()
         shutil.rmtree(self.root, ignore_errors=True)

@@ -20,9 +20,9 @@ def client() -> docker.DockerClient:
     return engine()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def lab(client: docker.DockerClient) -> Iterator[Lab]:
-    """A hub that runs ServerApps in containers, with one node; none of its containers outlives the test."""
+    """A hub that runs ServerApps in containers, with one node; each test leaves it up. No container outlives it."""
     lab = Lab()
     try:
         lab.init(sandbox="docker", image=test_image(client))
@@ -88,7 +88,7 @@ def test_a_container_outlives_its_hub_and_is_found_again(lab: Lab, app: Path, cl
     time.sleep(1.0)
     assert [c.status for c in containers(client, lab)] == ["running"]
     lab.up()
-    assert "found again" in lab.said()
+    assert f"run {run_id}: found again" in lab.said()
     done = lab.run(app, "--resume", run_id)
     assert done.code == 0, done.err + lab.said()
     assert json.loads((folder / "x.json").read_text())[0] == [3.0, 3.0, 3.0]
@@ -117,8 +117,13 @@ def test_no_image_no_run(lab: Lab, app: Path) -> None:
     config = lab.home / "hub.toml"
     text = config.read_text()
     lab.kill("hub")
-    config.write_text(text.replace('default = "sha256', 'other = "sha256'))
-    lab.up()
-    done = lab.run(app)
-    assert done.code == 1
-    assert "has no image for tests/steps" in done.err
+    try:
+        config.write_text(text.replace('default = "sha256', 'other = "sha256'))
+        lab.up()
+        done = lab.run(app)
+        assert done.code == 1
+        assert "has no image for tests/steps" in done.err
+    finally:
+        lab.kill("hub")
+        config.write_text(text)
+        lab.up()

@@ -270,3 +270,13 @@ def test_a_node_is_registered_beside_it(world: World) -> None:
     node_id = register_node(world.database, "DIZ-2", b"new key")
     assert world.state.get_node_id_by_public_key(b"new key") == node_id
     assert register_node(world.database, "DIZ-2", b"new key") == node_id
+    (info,) = world.state.get_node_info(node_ids=[node_id])
+    assert info.name == "DIZ-2"
+    assert world.state.activate_node(node_id, 30.0)
+
+
+def test_nodes_are_numbered_in_the_order_in_which_they_came(world: World) -> None:
+    """Sums over them are then those of a simulation."""
+    ids = [register_node(world.database, f"DIZ-{i}", f"key {i}".encode()) for i in range(4)]
+    assert ids == sorted(set(ids))
+    assert all(1 < node_id < 2**63 for node_id in ids)
