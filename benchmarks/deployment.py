@@ -1,4 +1,4 @@
-"""The real thing: a hub and three nodes with containers, against stock Flower with subprocess isolation, on one machine.
+"""The real thing: a hub and nodes with containers, against stock Flower with subprocess isolation, on one machine.
 
 Both run the same app under Flower's own FedAvg; what is compared is the ServerApp's clock round its strategy.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 import measure
 
 HERE = Path(__file__).parent
+MODEL_BYTES = 3535 * 3536 * 4
 ROUNDS = HERE / "apps" / "rounds"
 BIN = Path(sys.executable).parent
 _OFF = {
@@ -49,9 +50,11 @@ class StockFlower:
         self._start("superlink", "flower-superlink", "--insecure", "--port", str(port))
         time.sleep(5)
         for number in range(self._nodes):
-            self._start(f"node-{number}", "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{port}", "--port",
-                        str(_port()))  # fmt: skip
+            address, own = f"127.0.0.1:{port}", str(_port())
+            self._start(f"node-{number}", "flower-supernode", "--insecure", "--superlink", address, "--port", own)
         time.sleep(5)
+        found = [pid for pid in measure.marked(self._mark) if _is(pid, "flower-supernode")]
+        self._idle = {pid: _high_water(pid) for pid in found}
         return self
 
     def _start(self, name: str, *command: str) -> None:
@@ -74,9 +77,9 @@ class StockFlower:
             time.sleep(2)
         raise RuntimeError(f"The stock run did not end:\n{log[-2000:]}")
 
-    def peak_of_node(self) -> int:
-        """Most memory of one node's processes, since they were started: the SuperNode and what it started."""
-        return max(_high_water(pid) for pid in measure.marked(self._mark) if _is(pid, "flower-supernode"))
+    def growth_of_node(self) -> int:
+        """Most that a SuperNode's memory grew since it was idle, in bytes."""
+        return max(_high_water(pid) - idle for pid, idle in self._idle.items())
 
     def __exit__(self, *_: object) -> None:
         measure.end(self._mark)
@@ -91,7 +94,9 @@ class Federation:
         self._environment = {**os.environ, "FLAME_CONFIG_HOME": str(self._home)}
 
     def __enter__(self) -> "Federation":
-        self._flame("federation", "up", "--nodes", str(self._nodes), "--demo", str(ROUNDS), "--detach")
+        said = self._flame("federation", "up", "--nodes", str(self._nodes), "--demo", str(ROUNDS), "--detach", "--json")
+        gates = [pid for name, pid in json.loads(said)["processes"].items() if name != "hub"]
+        self._idle = {pid: _high_water(pid) for pid in gates}
         return self
 
     def _flame(self, *arguments: str) -> str:
@@ -104,14 +109,12 @@ class Federation:
 
     def run(self, config: str) -> str:
         """What the ServerApp printed."""
-        said = self._flame("run", str(ROUNDS), "--hub", "local", "--run-config", config, "--json")
-        assert '"finished"' in said, said[-500:]
-        return self._flame("federation", "logs", "hub", "--lines", "200")
+        said = json.loads(self._flame("run", str(ROUNDS), "--hub", "local", "--run-config", config, "--json"))
+        return (self._home / said["folder"] / "clock.txt").read_text()
 
-    def peak_of_gate(self) -> int:
-        """Most memory of one gate, since it was started."""
-        found = json.loads(self._flame("federation", "status", "--json"))["processes"]
-        return max(_high_water(pid) for name, pid in found.items() if name != "hub")
+    def growth_of_gate(self) -> int:
+        """Most that a gate's memory grew since it was idle, in bytes."""
+        return max(_high_water(pid) - idle for pid, idle in self._idle.items())
 
     def __exit__(self, *_: object) -> None:
         self._flame("federation", "down", "--purge")
@@ -135,3 +138,50 @@ def _high_water(pid: int) -> int:
 
 def _is(pid: int, word: str) -> bool:
     return word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def warm_container(model_bytes: int, times: int, *, large: bool = False) -> list[float]:
+    """Seconds of messages there and back through one warm container; the first, which pays for imports, is left out."""
+    import docker
+    import numpy as np
+
+    from flame_fl.contract.content import Content
+    from flame_fl.contract.fab import read_fab
+    from flame_fl.contract.ports import Envelope, SandboxSpec
+    from flame_fl.contract.terms import Resources
+    from flame_fl.flower.bundle import build_fab
+    from flame_fl.node.image import build_image
+    from flame_fl.sandbox.docker import DockerSandbox, Images
+
+    image = build_image(ROUNDS, client=docker.from_env(timeout=1800), tag="flame-benchmark").id
+    with tempfile.TemporaryDirectory() as folder:
+        sandbox = DockerSandbox(Images(image), owner="benchmark", folder=Path(folder) / "runs")
+        spec = SandboxSpec(
+            fab=read_fab(build_fab(HERE / "apps" / "echo")),
+            component="echo.client_app:app",
+            run_id=1,
+            node_id=1,
+            run_config={},
+            node_config={},
+            resources=Resources(),
+            log_path=Path(folder) / "log",
+        )
+        session = sandbox.start(spec)
+        content = Content({"arrays": {"x": np.zeros(model_bytes // 4 if large else 10, np.float32)}})
+        seconds = []
+        try:
+            for number in range(times + 1):
+                began = time.perf_counter()
+                session.handle(Envelope(str(number), "train", "1", content), 120.0, 2 * model_bytes)
+                seconds.append(time.perf_counter() - began)
+        finally:
+            session.close()
+    return seconds[1:]
+
+
+def fresh_process() -> float:
+    """Seconds until a new process has imported what a ClientApp of torch needs."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import flwr.clientapp, flwr.supernode.runtime.run_clientapp, torch"],
+                   env={**os.environ, **_OFF}, check=True)  # fmt: skip
+    return time.perf_counter() - began

@@ -42,6 +42,7 @@ POINTS = (
 """Where a gate can be stopped, in order: after step 1; in and after 2; in 3; after 4; in 5; in 6; before and while the
 reply is handed over."""
 PATIENCE_SECONDS = 90.0
+ENGINE_SECONDS = 15.0  # an engine that is not there so long after its start is started again
 
 
 class Debit(NamedTuple):
@@ -348,14 +349,27 @@ def kill(pid: int) -> None:
 
 def kill_engine(how: str) -> None:
     """`kill -9` of the Docker Engine, and start it again: by tests/support/engine.sh, or by a command of one's own."""
-    socket = os.environ.get("DOCKER_HOST", "").removeprefix("unix://")
-    engines = [pid for pid in _pids() if _command(pid)[0].endswith("dockerd")]
-    (pid,) = [pid for pid in engines if len(engines) == 1 or f"unix://{socket}" in _command(pid)]
+    (pid,) = _engines(how)
+    gone = {pid} | {child for child in _pids() if _parent(child) == pid}  # its containerd ends with it
     kill(pid)
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "its burial: its pid file would still count")
-    again = [str(ENGINE)] if how == "1" else shlex.split(how)
-    subprocess.Popen(again, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
-    wait_for(_engine_answers, "the engine")
+    wait_for(lambda: not any(Path(f"/proc/{dead}").exists() for dead in gone), "its burial: its pid files still count")
+    again = ["setsid", "--fork", *([str(ENGINE)] if how == "1" else shlex.split(how))]  # never a child of the tests'
+    last = -ENGINE_SECONDS
+
+    def answers() -> bool:
+        nonlocal last
+        if time.monotonic() - last > ENGINE_SECONDS and not _engines(how):
+            last = time.monotonic()
+            subprocess.run(again, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=True)
+        return _engine_answers()
+
+    wait_for(answers, "the engine")
+
+
+def _engines(how: str) -> list[int]:
+    """The machine's engine; where the tests have one of their own, only the one at DOCKER_HOST."""
+    found = [pid for pid in _pids() if _command(pid)[0].endswith("dockerd")]
+    return found if how == "1" else [pid for pid in found if os.environ["DOCKER_HOST"] in _command(pid)]
 
 
 def _engine_answers() -> bool:
@@ -381,7 +395,9 @@ def _pids() -> list[int]:
 
 
 def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
 
 
 def _lives(pid: int) -> bool:

@@ -121,10 +121,12 @@ def test_a_run_whose_server_app_dies_ends_and_says_so(whole: Federation) -> None
 
 
 @pytest.mark.skipif("FLAME_TEST_KILL_ENGINE" not in os.environ, reason="would kill the machine's Docker Engine")
-@pytest.mark.parametrize("stops", ROUNDS.values(), ids=lambda stops: "-".join(point for _, _, point in stops))
-def test_the_engine_dies(whole: Federation, stops: list[Stop]) -> None:
-    """Its containers go with it, the ServerApp's too: the run ends and says so, no debit is lost, the next one runs."""
-    stops = [(node, 1, point) for node, _, point in stops]
+def test_the_engine_dies(whole: Federation) -> None:
+    """Its containers go with it, the ServerApp's too: the run ends and says so, no debit is lost, the next one runs.
+
+    Before, in and after step 3: the others need no engine.
+    """
+    stops = [("DIZ-1", 1, "running"), ("DIZ-2", 1, "reserved"), ("DIZ-3", 1, "recording")]
     whole.arm(stops)
     run = whole.run(STEADY)
     before = Ledgers(whole)

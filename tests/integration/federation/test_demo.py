@@ -60,9 +60,7 @@ class Federation:
     def owners(self) -> set[str]:
         """Ids of the hub and its nodes, by which their containers are labelled."""
         files = [self.home / "hub" / "hub.toml", *(self.home / "nodes").glob("*/node.toml")]
-        return {
-            line.split('"')[1] for f in files for line in f.read_text().splitlines() if line.startswith("id = ")
-        }
+        return {line.split('"')[1] for f in files for line in f.read_text().splitlines() if line.startswith("id = ")}
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +130,7 @@ def test_up_again_changes_nothing(federation: Federation) -> None:
 
 
 def test_the_coefficients_are_the_simulators(federation: Federation) -> None:
-    """Same app, data, seed and no noise. Not bit for bit: sums are added in the order of Flower's ids, which a hub draws."""
+    """Same app, data and seed, no noise. Not bit for bit: sums are added in the order of the ids that a hub draws."""
     real, simulated = federation.root / "real", federation.root / "simulated"
     done = federation.flame("run", APP, "--hub", "local", "--json", "--out", real, "-c", CONFIG)
     assert done.code == 0, done.err + federation.flame("federation", "logs", "DIZ-1", "--home", federation.home).out
@@ -162,9 +160,10 @@ def test_the_report_is_that_of_a_simulation(federation: Federation) -> None:
     for name in NODES:
         (approved,) = audit(federation.home / "nodes" / name / "state.db", "approval-approved")
         assert approved["by"] == "DEMO policy"
-    assert "DEMO: a rule stands in for the steward" in federation.flame(
-        "federation", "logs", "DIZ-3", "--lines", 500, "--home", federation.home
-    ).out
+    assert (
+        "DEMO: a rule stands in for the steward"
+        in federation.flame("federation", "logs", "DIZ-3", "--lines", 500, "--home", federation.home).out
+    )
 
 
 def test_another_content_is_not_the_demonstrations(federation: Federation, tmp_path: Path) -> None:
@@ -184,7 +183,10 @@ def test_another_content_is_not_the_demonstrations(federation: Federation, tmp_p
 def test_logs_are_of_parts_that_there_are(federation: Federation) -> None:
     """The last lines of each; another name is said to be none."""
     assert "hub is ready" in federation.flame("federation", "logs", "--lines", 500, "--home", federation.home).out
-    assert len(federation.flame("federation", "logs", "DIZ-1", "--lines", 2, "--home", federation.home).out.split("\n")) <= 3
+    assert (
+        len(federation.flame("federation", "logs", "DIZ-1", "--lines", 2, "--home", federation.home).out.split("\n"))
+        <= 3
+    )
     done = federation.flame("federation", "logs", "DIZ-9", "--home", federation.home)
     assert done.code == 2
     assert "no part 'DIZ-9'" in done.err

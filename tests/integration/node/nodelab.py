@@ -31,7 +31,11 @@ def toy(into: Path, number: int, *edits: tuple[str, str, str]) -> Path:
         into,
         ("pyproject.toml", 'version = "0.1.0"', f'version = "0.1.{number}"'),
         ("toy/client_app.py", 'index = int(context.node_config["partition-id"])', "index = 0"),
-        ("toy/server_app.py", 'x = result.arrays["x"].numpy()', 'x = result.arrays["x"].numpy() if result.arrays else 0.0'),
+        (
+            "toy/server_app.py",
+            'x = result.arrays["x"].numpy()',
+            'x = result.arrays["x"].numpy() if result.arrays else 0.0',
+        ),
         # a bundle's own text is at the hub: what the app says must not be in it as one word
         ("toy/client_app.py", '"patient Mustermann, born 1970"', '"patient Muster" + "mann, born 1970"'),
         *edits,
@@ -83,8 +87,10 @@ class NodeLab(Lab):
                 env={**self.environment, "FLAME_HOME": str(self.node_home)},
             )  # fmt: skip
         wait_for(
-            lambda: self.node_said().count("connected to the SuperNode") > before
-            or self.processes["node"].poll() is not None,
+            lambda: (
+                self.node_said().count("connected to the SuperNode") > before
+                or self.processes["node"].poll() is not None
+            ),
             "the node",
         )
         assert self.processes["node"].poll() is None, self.node_said()

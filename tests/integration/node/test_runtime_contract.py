@@ -65,7 +65,7 @@ def claimed(runtime: NodeRuntime) -> Claim:
 def test_a_message_comes_whole_and_its_answer_is_the_servers(
     lab: NodeLab, runtime: NodeRuntime, tmp_path: Path
 ) -> None:
-    """Bundle, overrides and arrays as they were sent; a reply with arrays, then a refusal, as the ServerApp saw them."""
+    """Bundle, overrides and arrays as they were sent; a reply, then a refusal, as the ServerApp saw them."""
     run_id, folder = lab.submit(toy(tmp_path, 1), "-c", "rounds=2", "--out", tmp_path / "out")
     with claimed(runtime) as claim:
         task = claim.pull()
@@ -152,7 +152,7 @@ def test_a_stopped_run_does_not_hold_the_next_one_up(lab: NodeLab, tmp_path: Pat
         done = lab.run(other, "-c", "rounds=1", "--out", tmp_path / "second")
         assert done.code == 0, done.err
         assert [r["arrays"].keys() for r in lab.replies_of(tmp_path / "second")] == [{"arrays/x"}]
-        assert gate.agent and gate.thread.is_alive()
+        assert gate.thread.is_alive()
 
 
 def test_a_wrong_secret_is_said_and_mended(lab: NodeLab, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_wrong_secret_is_said_and_mended(lab: NodeLab, tmp_path: Path) -> None
     lab.start_supernode()
 
 
-DUMP = '''
+DUMP = """
     import glob, pathlib, sys, urllib.request, urllib.error
     def read(path):
         try:
@@ -199,7 +199,7 @@ DUMP = '''
         except urllib.error.HTTPError as err:
             answers.append(err.code)
     pathlib.Path(str(context.run_config["dump"])).write_bytes(b"\\n".join([repr(answers).encode(), *mine]))
-'''
+"""
 
 
 def test_the_task_token_is_not_in_the_sandbox_and_nothing_works_without_it(
@@ -242,7 +242,7 @@ def test_the_task_token_is_not_in_the_sandbox_and_nothing_works_without_it(
 
 
 def test_a_task_that_was_given_up_does_not_end_the_gate(lab: NodeLab, tmp_path: Path) -> None:
-    """Its claim is lost in the middle of the work: the agent says that a message was dropped, and takes the next one."""
+    """Its claim is lost in the middle of the work: the agent says that a message was dropped, and goes on."""
     app = toy(tmp_path / "a", 9)
     lab.file(app)
     with InProcessGate(lab.opened) as gate:

@@ -27,7 +27,9 @@ def test_no_plan_says_how_to_make_one(tmp_path: Path) -> None:
     assert "flame federation up" in err.value.mend
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "no json", '{"nodes": [], "hub_port": 1, "node_ports": [], "project": "x"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "no json", '{"nodes": [], "hub_port": 1, "node_ports": [], "project": "x"}']
+)
 def test_a_plan_that_is_none_of_ours(tmp_path: Path, text: str) -> None:
     """Somebody's folder is not a federation."""
     Home(tmp_path).file.write_text(text)

@@ -120,7 +120,9 @@ def test_one_that_died_is_not_running(home: Home, monkeypatch: pytest.MonkeyPatc
 def test_one_that_does_not_end_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     """With its number and its log; it is not killed."""
     monkeypatch.setattr(module, "_END_SECONDS", 0.3)
-    sleeper(monkeypatch, "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)")
+    sleeper(
+        monkeypatch, "import signal, time; signal.signal(15, signal.SIG_IGN); print('deaf', flush=True); time.sleep(60)"
+    )
     start(home, parts(home, ())[0])
     wait_for_log(home, "hub", "deaf")
     with pytest.raises(FlameError, match="does not end") as err:

@@ -10,7 +10,8 @@ from flame_fl.contract.errors import InputError
 from flame_fl.federation import set_up as module
 from flame_fl.federation.plan import Home
 from flame_fl.federation.set_up import Wish, set_up
-from flame_fl.hub.config import HubFiles, load_config as load_hub
+from flame_fl.hub.config import HubFiles
+from flame_fl.hub.config import load_config as load_hub
 from flame_fl.node.wiring import open_node, open_store
 from tests.integration.runs import PLAIN
 from tests.support.engine import ROOT

@@ -27,7 +27,7 @@ RUN_ID, NODE_ID = 77, 4242
 class Proto(Protocol):
     """A protobuf message."""
 
-    def SerializeToString(self) -> bytes: ...  # noqa: N802, D102
+    def SerializeToString(self) -> bytes: ...
 
 
 REQUESTS: dict[str, Any] = {
@@ -86,7 +86,7 @@ class FakeSuperNode:
             protocol_version = "HTTP/1.1"
             wbufsize = 1 << 16  # head and body in one packet
 
-            def do_POST(self) -> None:  # noqa: N802
+            def do_POST(self) -> None:
                 operation = self.path.removeprefix("/v1/runtime/")
                 request = REQUESTS[operation]()
                 request.ParseFromString(self.rfile.read(int(self.headers["content-length"])))
@@ -100,7 +100,7 @@ class FakeSuperNode:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *arguments: object) -> None:
+            def log_message(self, *arguments: object) -> None:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
@@ -131,7 +131,9 @@ class FakeSuperNode:
 
     def _default(self, operation: str, request: Any) -> Any:
         if operation == "acquire-task":
-            return runtime_pb2.AcquireTaskResponse(task=Task(task_id=5, type=self.task_type, run_id=RUN_ID), token=TOKEN)
+            return runtime_pb2.AcquireTaskResponse(
+                task=Task(task_id=5, type=self.task_type, run_id=RUN_ID), token=TOKEN
+            )
         if operation == "pull-task-input":
             run = Run.create_empty(RUN_ID)
             run.fab_hash = hashlib.sha256(self.fab).hexdigest()
@@ -162,7 +164,7 @@ class FakeSuperNode:
         return runtime_pb2.PushTaskOutputResponse()
 
 
-class Status(Exception):  # noqa: N818
+class Status(Exception):
     """Answer with this HTTP status."""
 
     def __init__(self, code: int) -> None:

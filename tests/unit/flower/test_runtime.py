@@ -95,7 +95,9 @@ def test_only_client_apps_are_asked_for(supernode: FakeSuperNode, connect: Conne
     assert list(asked.agentapp_fab_hashes) == []
 
 
-@pytest.mark.parametrize("kind", ["flwr-agentapp", "flwr-connector", "flwr-model", "flwr-serverapp", "", "FLWR-CLIENTAPP"])
+@pytest.mark.parametrize(
+    "kind", ["flwr-agentapp", "flwr-connector", "flwr-model", "flwr-serverapp", "", "FLWR-CLIENTAPP"]
+)
 def test_another_type_is_not_taken_if_it_is_handed_out(supernode: FakeSuperNode, connect: Connect, kind: str) -> None:
     """Its token is forgotten; nothing else is asked."""
     supernode.task_type = kind
@@ -107,7 +109,9 @@ def test_no_task_is_none(supernode: FakeSuperNode, connect: Connect) -> None:
     """The usual answer, and one without a token."""
     supernode.change["acquire-task"] = lambda request, answer: AcquireTaskResponse()
     assert connect().acquire() is None
-    supernode.change["acquire-task"] = lambda request, answer: AcquireTaskResponse(task=FlowerTask(type="flwr-clientapp"))
+    supernode.change["acquire-task"] = lambda request, answer: AcquireTaskResponse(
+        task=FlowerTask(type="flwr-clientapp")
+    )
     assert connect().acquire() is None
 
 
@@ -180,7 +184,7 @@ def test_a_refusal_is_an_error_reply_with_a_fixed_text(
 
 def test_objects_that_come_late_are_waited_for(supernode: FakeSuperNode, connect: Connect) -> None:
     """A SuperNode hands a task out before the hub has sent all of its message: asked again until it is there."""
-    missing = {name: 3 for name in supernode.sent.objects}
+    missing = dict.fromkeys(supernode.sent.objects, 3)
 
     def late(request: Any, answer: Any) -> Any:
         if missing[request.object_id]:
@@ -236,7 +240,7 @@ def test_a_supernode_that_fails_now_and_then_is_asked_again(supernode: FakeSuper
 def test_a_refused_request_drops_the_claim_at_once(
     supernode: FakeSuperNode, connect: Connect, status: int, operation: str
 ) -> None:
-    """An expired token is 401, and it does not become better by asking again. This process lives (Flower's would not)."""
+    """An expired token is 401, and asking again does not help. This process lives on (Flower's would not)."""
 
     def no(request: Any, answer: Any) -> Any:
         raise Status(status)
@@ -449,9 +453,7 @@ def _array(number: int) -> Any:
 
 
 @pytest.mark.parametrize("most", [0, 100, 3000])
-def test_a_message_beyond_the_limit_is_not_read_further(
-    supernode: FakeSuperNode, connect: Connect, most: int
-) -> None:
+def test_a_message_beyond_the_limit_is_not_read_further(supernode: FakeSuperNode, connect: Connect, most: int) -> None:
     """Counted over all objects as they come."""
     supernode.sent = Sent.of(RecordDict({"many": ArrayRecord({str(n): _array(n) for n in range(100)})}))
     assert pulled(connect(max_message_bytes=most)).message_type == UNREADABLE

@@ -85,5 +85,3 @@ def gate(node: Node, store: Store) -> Iterator[Gate]:
     gate = open_gate(node, store)
     yield gate
     gate.stop()
-
-

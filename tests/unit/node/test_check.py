@@ -33,12 +33,12 @@ def hub(authority: Certificates, tmp_path: Path) -> Iterator[Hub]:
                 now = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=ahead_seconds)
                 return format_datetime(now, usegmt=True)
 
-            def do_GET(self) -> None:  # noqa: N802
+            def do_GET(self) -> None:
                 self.send_response(200)
                 self.send_header("content-length", "0")
                 self.end_headers()
 
-            def log_message(self, format: str, *arguments: object) -> None:
+            def log_message(self, *arguments: object) -> None:
                 pass
 
         (tmp_path / "server.crt").write_bytes(certificates.server)
@@ -207,7 +207,9 @@ def test_no_engine(node: Node, places: Places, tmp_path: Path) -> None:
         assert "Start it" in findings[name].mend
 
 
-def test_docker_host_is_the_default(node: Node, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_host_is_the_default(
+    node: Node, places: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """DOCKER_HOST at a dead socket is found out."""
     change(places, 'kind = "subprocess"', 'kind = "docker"')
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/dead.sock")

@@ -102,10 +102,10 @@ def test_an_unknown_section_is_named() -> None:
 def test_a_value_that_is_none_is_named_and_not_repeated(setting: str, old: str, new: str) -> None:
     """The setting, why, and the mend."""
     assert old in TEXT
-    head, _, tail = TEXT.partition(f"[{setting.split('.')[0]}]")  # `seconds` also ends other names
+    head, _, tail = TEXT.partition(f"[{setting.split('.', maxsplit=1)[0]}]")  # `seconds` also ends other names
     tail = re.sub(rf"(?m)(?<![a-z_]){re.escape(old)}", new, tail, count=1)
     with pytest.raises(InputError, match=re.escape(f"node.toml: {setting}: ")) as err:
-        parse_config(f"{head}[{setting.split('.')[0]}]{tail}")
+        parse_config(f"{head}[{setting.split('.', maxsplit=1)[0]}]{tail}")
     assert err.value.mend
 
 

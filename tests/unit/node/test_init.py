@@ -76,7 +76,8 @@ def test_a_second_init_changes_nothing(files: NodeFiles, places: Places, ca: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "hub"), [("", "h:1"), ("a\nb", "h:1"), ('x"y', "h:1"), ("DIZ", "h"), ("DIZ", 'h:1"\n[x]'), ("[red]", "h:1")]
+    ("name", "hub"),
+    [("", "h:1"), ("a\nb", "h:1"), ('x"y', "h:1"), ("DIZ", "h"), ("DIZ", 'h:1"\n[x]'), ("[red]", "h:1")],
 )
 def test_what_cannot_be_said_in_settings_makes_no_node(places: Places, ca: Path, name: str, hub: str) -> None:
     """A quote in a name must not become a setting; nothing is written."""

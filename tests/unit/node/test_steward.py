@@ -147,7 +147,7 @@ def test_a_store_that_vanished_cannot_be_approved(gate: Gate, node: Node, tmp_pa
 def test_a_store_that_counts_by_another_column_is_not_approved(gate: Gate, node: Node, tmp_path: Path) -> None:
     data = {"cohort": {"table": "samples.parquet", "patient_id": "case", "min_patients": 10}}
     digest = filed(gate, fab_of(data=data))
-    with pytest.raises(InputError, match="'patient_id' in samples.parquet; the analysis states 'case'") as err:
+    with pytest.raises(InputError, match=r"'patient_id' in samples\.parquet; the analysis states 'case'") as err:
         decide(gate, node, digest)
     assert "Register the store so" in err.value.mend
 

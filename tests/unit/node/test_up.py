@@ -99,7 +99,9 @@ def test_a_lock_file_with_anything_in_it(node: Node, text: str) -> None:
     assert running_gate(node) is None
 
 
-def kept(node: Node, monkeypatch: pytest.MonkeyPatch, command: list[str]) -> tuple[SuperNode, list[str], threading.Event]:
+def kept(
+    node: Node, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> tuple[SuperNode, list[str], threading.Event]:
     monkeypatch.setattr(module, "supernode_command", lambda **_: command)
     monkeypatch.setattr(module, "_FIRST_PAUSE_SECONDS", 0.01)
     said: list[str] = []

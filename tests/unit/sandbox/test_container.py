@@ -10,9 +10,7 @@ from flame_fl.contract.terms import Resources
 from flame_fl.sandbox.container import Bind, hardened_options, is_image_id
 
 IMAGE = "sha256:" + "0123456789abcdef" * 4
-RESOURCES = Resources(
-    cpus=1.5, memory_bytes=300_000_000, pids=40, seconds=10, scratch_bytes=20_000_000
-)
+RESOURCES = Resources(cpus=1.5, memory_bytes=300_000_000, pids=40, seconds=10, scratch_bytes=20_000_000)
 
 
 def options(resources: Resources = RESOURCES, **more: Any) -> dict[str, Any]:
@@ -63,7 +61,9 @@ def test_it_may_use_what_the_terms_say() -> None:
     assert found["shm_size"] <= 20_000_000
 
 
-@pytest.mark.parametrize("change", [{"cpus": 4.0}, {"memory_bytes": 400_000_000}, {"pids": 50}, {"scratch_bytes": 1 << 25}])
+@pytest.mark.parametrize(
+    "change", [{"cpus": 4.0}, {"memory_bytes": 400_000_000}, {"pids": 50}, {"scratch_bytes": 1 << 25}]
+)
 def test_every_resource_changes_something(change: dict[str, Any]) -> None:
     """No limit of the terms is decoration."""
     assert options(RESOURCES.model_copy(update=change)) != options()

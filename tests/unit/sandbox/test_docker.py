@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-
-
 import pytest
 
 from flame_fl.contract.content import Content
@@ -291,9 +289,7 @@ def test_gvisor_runs_an_app(lab: Lab) -> None:
     """`runtime = "runsc"`: another kernel between the app and ours; a smoke test, where the engine has it."""
     if "runsc" not in lab.client.info()["Runtimes"]:
         pytest.skip("the engine has no runtime runsc")
-    sandbox = DockerSandbox(
-        Images(lab.image), owner=lab.owner, folder=lab.folder / "bundles", runtime="runsc"
-    )
+    sandbox = DockerSandbox(Images(lab.image), owner=lab.owner, folder=lab.folder / "bundles", runtime="runsc")
     assert sandbox.kind_of("a/b") == f"runsc:{lab.image}"
     session = sandbox.start(lab.spec)
     lab.sessions.append(session)

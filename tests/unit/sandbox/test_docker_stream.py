@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_any_split_of_any_pieces_is_the_same(
     kinds = [kind for kind, _ in words]
     out = kinds.count(STDOUT) + 1
     cuts = [len(answer) * i // out for i in range(out + 1)]
-    parts = iter([answer[a:b] for a, b in zip(cuts, cuts[1:], strict=False)])
+    parts = iter([answer[a:b] for a, b in pairwise(cuts)])
     sent = b"".join(piece(kind, next(parts) if kind == STDOUT else data) for kind, data in words)
     sent += piece(STDOUT, next(parts))
     engine = Engine(tmp_path_factory.mktemp("stream") / "app.log")

@@ -30,10 +30,12 @@ def train(message: Message, context: Context) -> Message:
     loss = torch.nn.functional.mse_loss(model(x), y)
     loss.backward()
     optimizer.step()
-    content = RecordDict({
-        "arrays": ArrayRecord(model.state_dict()),
-        "metrics": MetricRecord({"num-examples": ROWS, "loss": float(loss.detach())}),
-    })
+    content = RecordDict(
+        {
+            "arrays": ArrayRecord(model.state_dict()),
+            "metrics": MetricRecord({"num-examples": ROWS, "loss": float(loss.detach())}),
+        }
+    )
     return Message(content, reply_to=message)
 
 

@@ -1,0 +1,5 @@
+"""Does nothing: only the ClientApp is measured."""
+
+from flwr.serverapp import ServerApp
+
+app = ServerApp()
