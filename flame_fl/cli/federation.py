@@ -31,9 +31,7 @@ def up(
     constraints: Annotated[Path | None, typer.Option(help="Locked versions for the image, in pip's format.")] = None,
     seed: Annotated[int, typer.Option(help="Seeds the split of demonstration data.", min=0)] = 1,
     home: Where = HOME,
-    detach: Annotated[
-        bool, typer.Option("--detach", help="Return when all is up.")
-    ] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when all is up.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Set up and start a hub and its nodes. Without --demo nothing is offered, and nothing approved."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.console import escaped, printable, stdout
 from flame_fl.contract.places import hub_places
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def up() -> None:
     from flame_fl.hub.up import run_hub
 
     def say(text: str) -> None:
-        typer.echo(f"{datetime.now():%H:%M:%S} {_printable(text)}")  # noqa: DTZ005  (a person's clock)
+        typer.echo(f"{datetime.now():%H:%M:%S} {printable(text)}")  # noqa: DTZ005  (a person's clock)
 
     run_hub(hub_places(os.environ), say)
 
@@ -137,8 +137,8 @@ def user_add(
 ) -> None:
     """Let a researcher into a project. The token is shown once and kept nowhere."""
     from flame_fl.contract.errors import InputError
+    from flame_fl.data.files import write_new
     from flame_fl.hub.config import load_config
-    from flame_fl.hub.init import write_new
     from flame_fl.hub.registry import add_user
     from flame_fl.researcher.hubs import HubEntry, add_hub, snippet
 
@@ -192,9 +192,4 @@ def _files() -> "HubFiles":
 
 
 def _say(text: str) -> None:
-    typer.echo(_printable(text))
-
-
-def _printable(text: str) -> str:
-    """Names come from elsewhere: no control character reaches the terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+    typer.echo(printable(text))

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 
 from flame_fl.cli import audit, image
-from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.console import escaped, printable, stdout
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.places import node_places
 
@@ -84,7 +84,7 @@ def up(
 
 
 def _log(line: str) -> None:
-    typer.echo(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {line}")
+    typer.echo(f"{datetime.now().astimezone().isoformat(timespec='seconds')} {printable(line)}")
 
 
 @cli.command("down")

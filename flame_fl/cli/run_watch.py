@@ -4,10 +4,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.console import escaped, live_line, size, stdout
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.researcher.client import RunState
 from flame_fl.researcher.story import NodeStory, Story
@@ -36,16 +35,7 @@ class ConsoleRunWatcher:
 
     def __init__(self) -> None:
         self._shown = False
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed}/{task.total} DIZ"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[metrics]}"),
-            console=stdout,
-            transient=True,
-        )
+        self._progress = live_line()
         self._line = self._progress.add_task("waiting for the hub", total=1, metrics="")
 
     def __enter__(self) -> Self:
@@ -109,18 +99,9 @@ def results_table(nodes: list[NodeStory]) -> Table:
             escaped(node.name),
             node.status,
             str(node.messages),
-            _bytes(node.bytes_out),
+            size(node.bytes_out),
             refused or (str(node.code) if node.code else "–"),
             str(node.failures or "–"),
             str(node.silent or "–"),
         )
     return table
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"

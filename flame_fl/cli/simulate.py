@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from flame_fl.cli.console import escaped, stdout, stdout_kept_free
+from flame_fl.cli.console import escaped, size, stdout, stdout_kept_free
 from flame_fl.contract.errors import InputError
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _show_end(outcome: "Outcome") -> None:
             escaped(node.name),
             node.status,
             str(node.messages),
-            _bytes(node.bytes_out),
+            size(node.bytes_out),
             refused,
             spent,
             f"{node.audit_entries} entries, {verified}",
@@ -231,12 +231,3 @@ def _show_failures(outcome: "Outcome", *, as_json: bool) -> None:
     if len(seen) > 12:
         stdout.print(f"  … and {len(seen) - 12} more in the audit logs")
     stdout.print(f"  Logs of the sandboxes: {escaped(outcome.folder / 'logs')}", soft_wrap=True, highlight=False)
-
-
-def _bytes(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.2f} GB"

@@ -5,10 +5,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flame_fl.cli.console import escaped, stdout, stdout_kept_free
+from flame_fl.cli.console import escaped, live_line, stdout, stdout_kept_free
 from flame_fl.contract.manifest import Manifest
 from flame_fl.simulation.run import Standing
 from flame_fl.simulation.tally import Tally
@@ -44,16 +43,7 @@ class ConsoleWatcher:
 
     def __init__(self, *, brief: bool = False) -> None:
         self._brief = brief
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.completed}/{task.total} DIZ"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[metrics]}"),
-            console=stdout,
-            transient=True,
-        )
+        self._progress = live_line()
         self._line = self._progress.add_task("starting", total=1, metrics="")
 
     def __enter__(self) -> Self:

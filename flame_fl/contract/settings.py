@@ -3,11 +3,11 @@
 import tomllib
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from flame_fl.contract.errors import InputError
 
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M")
 
 
 def parse_settings(text: str, model: type[M], name: str) -> M:
@@ -15,14 +15,14 @@ def parse_settings(text: str, model: type[M], name: str) -> M:
 
     Args:
         text: TOML.
-        model: What it must be.
+        model: What it must be: a model, or any type that pydantic can check.
         name: How to call it in an error, for example the file's path.
 
     Raises:
         InputError: It is no TOML, or not as it should be. Values are not repeated.
     """
     try:
-        return model.model_validate(tomllib.loads(text))
+        return TypeAdapter(model).validate_python(tomllib.loads(text))
     except tomllib.TOMLDecodeError as err:
         raise InputError(f"{name} is no TOML: {err}.", mend="Correct it.") from err
     except ValidationError as err:

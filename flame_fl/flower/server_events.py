@@ -19,6 +19,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from flame_fl.contract.terms import Scalar
+from flame_fl.flower.metrics import mean_metrics
 
 _GATE_RECORD = "flame"
 _MAX_TEXT = 500
@@ -47,16 +48,9 @@ def content_bytes(message: Message) -> int:
     return sum(_record_bytes(record) for record in message.content.values()) if message.has_content() else 0
 
 
-def mean_metrics(replies: Iterable[Message]) -> dict[str, float | str]:
-    """The plain mean over nodes of every scalar metric, for people to watch. What is not finite is a word."""
-    values: dict[str, list[float]] = {}
-    for reply in replies:
-        if reply.has_content():
-            for record in reply.content.metric_records.values():
-                for name, value in record.items():
-                    if isinstance(value, int | float):
-                        values.setdefault(name, []).append(float(value))
-    return {name: _plain(sum(v) / len(v)) for name, v in values.items()}
+def watched_metrics(replies: Iterable[Message]) -> dict[str, float | str]:
+    """As `mean_metrics`; what is not finite is a word, because JSON has none."""
+    return {name: _plain(value) for name, value in mean_metrics(replies).items()}
 
 
 def gate_record(content: RecordDict) -> dict[str, Scalar]:

@@ -13,7 +13,7 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.superlink.grid import HttpGrid
 
 from flame_fl.flower.server_client import RelayClient
-from flame_fl.flower.server_events import EventLog, content_bytes, gate_record, mean_metrics
+from flame_fl.flower.server_events import EventLog, content_bytes, gate_record, watched_metrics
 
 _FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 0.1, 1.0, 1.3
 _NO_REPLY = "no answer in time"
@@ -128,7 +128,7 @@ class RelayGrid(HttpGrid):
             refused=sum(reply.has_error() for reply in answers),
             missing=len(waiting),
             seconds=round(time.monotonic() - begun, 3),
-            metrics=mean_metrics(answers),
+            metrics=watched_metrics(answers),
         )
         return answers
 

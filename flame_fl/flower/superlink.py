@@ -5,15 +5,14 @@
 """
 
 import argparse
-import ctypes
 import importlib
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+from flame_fl.flower.parent import end_with_parent
+
 _NEVER = ("FLWR_INTERNAL_GRPC_FLEET_API", "FLWR_INTERNAL_GRPC_CONTROL_API", "FLWR_OIDC_ENABLED")
 
 
@@ -78,13 +77,6 @@ def run() -> None:
         timeout_graceful_shutdown=3,
         workers=1,
     )
-
-
-def end_with_parent(parent: int) -> None:
-    """Be killed when the process `parent` ends, however it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it ended before the kernel was told
-        os._exit(1)
 
 
 if __name__ == "__main__":

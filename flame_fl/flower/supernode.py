@@ -5,15 +5,14 @@ two. It ends with the process that started it: a SuperNode without a gate would 
 code is Flower's own but for how long it sleeps between two looks, which Flower fixes at three seconds (ADR 0008).
 """
 
-import ctypes
 import os
-import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+from flame_fl.flower.parent import end_with_parent
+
 _OWN_SECONDS = 0.05
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "HTTPS_PROXY", "https_proxy", "NO_PROXY", "no_proxy")
 
@@ -49,17 +48,6 @@ def supernode_environment(flwr_home: Path) -> dict[str, str]:
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
         "PYTHONUNBUFFERED": "1",
     }
-
-
-def end_with_parent(parent: int) -> None:
-    """Have the kernel end this process when its parent dies, however it dies (Linux).
-
-    Without a word to the hub: of a SuperNode that takes its leave the hub says at once that it is unavailable, and the
-    message it had is lost to the run. One that is silent is waited for, and offered the message again.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked
-        sys.exit(1)
 
 
 def main() -> None:

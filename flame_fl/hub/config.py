@@ -1,15 +1,15 @@
 """`hub.toml`: every setting of a hub, named and commented, and read strictly."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints
 
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import Places
+from flame_fl.contract.settings import parse_settings
 from flame_fl.contract.terms import Resources
 from flame_fl.contract.words import Frozen
 
@@ -179,11 +179,4 @@ def parse_config(text: str, name: str = "hub.toml") -> HubConfig:
     Raises:
         InputError: As `load_config`.
     """
-    try:
-        return HubConfig.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as err:
-        raise InputError(f"{name} is no TOML: {err}.", mend="Correct it.") from err
-    except ValidationError as err:
-        first = err.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{name}: {place}: {first['msg']}.", mend="Correct it, or remove the line.") from err
+    return parse_settings(text, HubConfig, name)

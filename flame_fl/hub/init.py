@@ -1,16 +1,13 @@
 """`flame hub init`: everything a hub needs, made once, and never over something that is there."""
 
-import os
 import secrets
-from pathlib import Path
 
 from flame_fl.contract.access import Access
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.places import Places
+from flame_fl.data.files import PRIVATE, PUBLIC, write_new
 from flame_fl.hub.config import HubFiles, config_text, parse_config
 from flame_fl.hub.tls import make_certificates
-
-_PRIVATE, _PUBLIC = 0o600, 0o644
 
 
 def init_hub(places: Places, names: tuple[str, ...], host: str, port: int) -> HubFiles:
@@ -39,25 +36,16 @@ def init_hub(places: Places, names: tuple[str, ...], host: str, port: int) -> Hu
         for folder in (files.state, files.ca.parent, files.ca_key.parent, files.runs, files.log.parent):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         places.config.parent.mkdir(parents=True, exist_ok=True)
-        write_new(files.ca_key, made.ca_key, _PRIVATE)
-        write_new(files.ca, made.ca, _PUBLIC)
-        write_new(files.certificate, made.server, _PUBLIC)
-        write_new(files.key, made.server_key, _PRIVATE)
-        write_new(files.secret, secrets.token_hex(32).encode(), _PRIVATE)
-        write_new(files.access, Access().model_dump_json(indent=1).encode(), _PRIVATE)
-        write_new(places.config, text.encode(), _PUBLIC)  # last: a hub is there once its settings are
+        write_new(files.ca_key, made.ca_key, PRIVATE)
+        write_new(files.ca, made.ca, PUBLIC)
+        write_new(files.certificate, made.server, PUBLIC)
+        write_new(files.key, made.server_key, PRIVATE)
+        write_new(files.secret, secrets.token_hex(32).encode(), PRIVATE)
+        write_new(files.access, Access().model_dump_json(indent=1).encode(), PRIVATE)
+        write_new(places.config, text.encode(), PUBLIC)  # last: a hub is there once its settings are
     except OSError as err:
         raise FlameError(
             f"{err.filename or files.state} cannot be written ({err.strerror}).",
             mend="Give FLAME_HOME a folder of your own, or run it as the hub's administrator.",
         ) from err
     return files
-
-
-def write_new(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that is not there yet, never readable by more than `mode` says."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        os.fchmod(file.fileno(), mode)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

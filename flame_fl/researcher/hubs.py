@@ -12,16 +12,16 @@ Relative paths are relative to the file.
 
 import os
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tomli_w
-from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic import StringConstraints
 
 from flame_fl.contract.errors import InputError
+from flame_fl.contract.settings import parse_settings
 from flame_fl.contract.words import Frozen, Name
 
 _MAX_TOKEN_BYTES = 256
@@ -35,9 +35,6 @@ class HubEntry(Frozen):
     ca: FilePath
     token_file: FilePath
     project: Name | None = None
-
-
-_HUBS = TypeAdapter(dict[Name, HubEntry])
 
 
 @dataclass(frozen=True)
@@ -79,14 +76,7 @@ def parse_hubs(text: str, name: str = "hubs.toml") -> Mapping[str, HubEntry]:
     Raises:
         InputError: It is not as it should be; the sentence names the setting.
     """
-    try:
-        return _HUBS.validate_python(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as err:
-        raise InputError(f"{name} is no TOML: {err}.", mend="Correct it.") from err
-    except ValidationError as err:
-        first = err.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{name}: {place}: {first['msg']}.", mend="Correct it.") from err
+    return parse_settings(text, dict[str, HubEntry], name)
 
 
 def snippet(name: str, entry: HubEntry) -> str:

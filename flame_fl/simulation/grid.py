@@ -19,6 +19,7 @@ from flwr.serverapp import Grid
 from flame_fl.contract.refusal import Refusal
 from flame_fl.contract.task import Run, Task
 from flame_fl.flower.identity import FlowerRun, NodeInfo, set_message_id
+from flame_fl.flower.metrics import mean_metrics
 from flame_fl.flower.translate import to_content, to_records
 from flame_fl.gate.workflow import Gate
 
@@ -161,15 +162,3 @@ def _answer(gate: Gate, task: Task, message: Message, into: "Future[Message]") -
             into.set_result(Message(to_records(answer.content), reply_to=message))
     except BaseException as err:  # whoever pulls the reply gets it
         into.set_exception(err)
-
-
-def mean_metrics(replies: Iterable[Message]) -> dict[str, float]:
-    """The plain mean over nodes of every scalar metric, for people to watch; strategies weigh as they see fit."""
-    values: dict[str, list[float]] = {}
-    for reply in replies:
-        if reply.has_content():
-            for record in reply.content.metric_records.values():
-                for name, value in record.items():
-                    if isinstance(value, int | float):
-                        values.setdefault(name, []).append(float(value))
-    return {name: sum(v) / len(v) for name, v in values.items()}

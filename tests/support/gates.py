@@ -219,7 +219,10 @@ class World:
         manifest = manifest_from(raw_fab)
         steward_terms = changes.get("steward_terms")
         terms = None if changes.get("unsafe_open") else (steward_terms or manifest.terms)
-        fields = {"binding_digest": self.gate.binding(manifest.app, terms, steward_terms).digest, "by": "steward"} | changes
+        fields = {
+            "binding_digest": self.gate.binding(manifest.app, terms, steward_terms).digest,
+            "by": "steward",
+        } | changes
         now = datetime.now(UTC).isoformat()
         self.store.put_approval(ApprovalRecord(manifest.digest, status, manifest, at=now, **fields))
         return manifest

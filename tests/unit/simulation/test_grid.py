@@ -12,8 +12,9 @@ from flame_fl.contract.content import Content
 from flame_fl.contract.refusal import Refusal, RefusalCode
 from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.flower.identity import FlowerRun, take_identity
+from flame_fl.flower.metrics import mean_metrics
 from flame_fl.gate.workflow import STATUS_MESSAGE, Event
-from flame_fl.simulation.grid import LocalGrid, mean_metrics
+from flame_fl.simulation.grid import LocalGrid
 from flame_fl.simulation.tally import Tally
 
 RUN_ID = 7
