@@ -43,7 +43,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Reply:
-    """What leaves: released content. `encoded` are the very bytes that were stored with the commit."""
+    """What leaves: released content. `stored` are the bytes stored with the commit, where they are at hand."""
 
     content: Content
-    encoded: bytes
+    stored: bytes | None = None
+
+    @property
+    def encoded(self) -> bytes:
+        """The bytes that were stored: an encoding is the only one of its content."""
+        return b"".join(encode(self.content)) if self.stored is None else self.stored

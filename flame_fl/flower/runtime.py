@@ -11,15 +11,19 @@ with its hash and with limits before it is read. Rules this module follows:
 
 import contextlib
 import hashlib
+import io
+import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
 import httpx
-from flwr.app import Error, Message
+from flwr.app import Array, Error, Message
 from flwr.app.message import remove_content_from_message
+from flwr.app.message.arraychunk import ArrayChunk
 from flwr.common.constant import SubStatus
 from flwr.common.serde import message_from_proto, message_to_proto, run_from_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree, PullObjectRequest, PushObjectRequest
@@ -33,7 +37,10 @@ from flwr.proto.runtime_pb2 import (
     SendTaskHeartbeatRequest,
 )
 from flwr.supercore.inflatable.inflatable_object import (
+    InflatableObject,
     get_all_nested_objects,
+    get_object_body,
+    get_object_children_ids_from_object_content,
     get_object_tree,
     iterate_object_tree,
     no_object_id_recompute,
@@ -64,6 +71,7 @@ _HEARTBEAT_SECONDS = 15.0  # Flower gives up after 60
 _TRIES, _PAUSE_SECONDS = 5, 0.5
 _ARRIVAL_SECONDS = 600.0
 _MAX_OBJECTS, _MAX_DEPTH = 100_000, 8
+_ARRAY = b"Array "  # how the object of an array begins
 UNREADABLE = "query.flame_unreadable"  # no contract can list it: the gate refuses it
 T = TypeVar("T")
 
@@ -171,11 +179,13 @@ class Claim:
     def _content(self, tree: ObjectTree, run_id: int) -> Content:
         node = Node(node_id=self._node_id)
         raw: dict[str, bytes] = {}
+        arrays: dict[str, InflatableObject] = {}
         size = 0
         _check_tree(tree)
+        uses = Counter(part.object_id for part in iterate_object_tree(tree))
         for part in iterate_object_tree(tree):
             name = part.object_id
-            if name in raw:
+            if name in raw or name in arrays:
                 continue
             request = PullObjectRequest(node=node, run_id=run_id, object_id=name)
             got = self._arrived(partial(self._client.PullObject, request), lambda got: bool(got.object_available))
@@ -184,12 +194,16 @@ class Claim:
             if hashlib.sha256(data).hexdigest() != name or size > self._max_message_bytes:
                 raise _UnreadableError
             raw[name] = data
+            if data.startswith(_ARRAY):
+                with contextlib.suppress(_UnreadableError):  # then it is missing below, and the message cannot be read
+                    arrays[name] = _assembled(raw.pop(name), raw, uses)
+            del got, data
         confirm = ConfirmMessageReceivedRequest(node=node, run_id=run_id, message_object_id=tree.object_id)
         self._ask(lambda: self._client.ConfirmMessageReceived(confirm))
         try:
             for data in raw.values():
                 validate_object_content(data)
-            message = inflate_object_from_contents(tree.object_id, raw)
+            message = inflate_object_from_contents(tree.object_id, raw, objects=arrays)
             if not isinstance(message, Message) or not message.has_content() or self._message is None:
                 raise _UnreadableError
             theirs, ours = message.metadata, self._message.metadata
@@ -294,6 +308,36 @@ def _client(address: str, auth: ProtobufClientInterceptor) -> RuntimeHttpClient:
         root_certificates=None,
         interceptors=[RuntimeVersionHttpInterceptor(component_name="SuperExec"), auth],
     )
+
+
+def _assembled(content: bytes, raw: dict[str, bytes], uses: "Counter[str]") -> Array:
+    """An array of Flower's from its pieces, which leave `raw` one by one: Flower's own way holds a large one thrice.
+
+    Args:
+        content: The array's object.
+        raw: The pieces. One that another array needs too (`uses` counts them) stays.
+        uses: How many arrays still need each piece.
+
+    Raises:
+        _UnreadableError: They are no array.
+    """
+    try:
+        validate_object_content(content)
+        names = get_object_children_ids_from_object_content(content)
+        stated = json.loads(get_object_body(content, Array))
+        order = [names[index] for index in stated["arraychunk_ids"]]
+        here, data = Counter(order), io.BytesIO()  # which gives its bytes away without copying them
+        for name in order:
+            validate_object_content(raw[name])
+            data.write(get_object_body(raw[name], ArrayChunk))
+            here[name] -= 1
+            if not here[name]:
+                uses[name] -= 1
+                if not uses[name]:
+                    del raw[name]
+        return Array(dtype=stated["dtype"], shape=tuple(stated["shape"]), stype=stated["stype"], data=data.getvalue())
+    except Exception as err:  # as above
+        raise _UnreadableError from err
 
 
 def _check_tree(tree: ObjectTree) -> None:

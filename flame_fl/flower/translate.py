@@ -14,6 +14,7 @@ from flame_fl.contract.content import DTYPES, Array, ConfigValue, Content, Metri
 from flame_fl.contract.frames import FrameError
 
 _NUMPY = "numpy.ndarray"
+_HEADER_BYTES = 1 << 17  # of an npy file; NumPy's own are a few hundred
 V = TypeVar("V")
 
 
@@ -54,7 +55,8 @@ def _array(value: FlowerArray) -> Array:
     """The array in an npy file's bytes, which may be anybody's: a read-only view, nothing is allocated for it."""
     if value.stype != _NUMPY:
         raise FrameError(f"An array serialised as {value.stype!r} cannot be sent; use numpy.")
-    stream = io.BytesIO(value.data)
+    data = memoryview(value.data).toreadonly()
+    stream = io.BytesIO(data[:_HEADER_BYTES])
     try:
         read_header = npy.read_array_header_1_0 if npy.read_magic(stream) == (1, 0) else npy.read_array_header_2_0
         shape, fortran, dtype = read_header(stream)
@@ -62,9 +64,9 @@ def _array(value: FlowerArray) -> Array:
         raise FrameError("An array whose bytes are no npy file cannot be sent.") from err
     if dtype.name not in DTYPES:
         raise FrameError(f"An array of dtype {dtype} cannot be sent.")
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(value.data) - stream.tell():
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(data) - stream.tell():
         raise FrameError("An array of another size than it announces cannot be sent.")
-    flat: Array = np.frombuffer(value.data, dtype, offset=stream.tell())
+    flat: Array = np.frombuffer(data, dtype, offset=stream.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
 
 

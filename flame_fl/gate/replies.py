@@ -5,6 +5,7 @@ An orphan of a crash is harmless, and overwritten when its leg is tried again.
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +26,13 @@ class ReplyFiles:
         # both ids come from the hub: only their hashes become file names
         return self.folder / sha256_hex(run_id.encode()) / sha256_hex(leg_id.encode())
 
-    def write(self, run_id: str, leg_id: str, reply: bytes) -> None:
-        """Store a reply."""
+    def write(self, run_id: str, leg_id: str, reply: Sequence[bytes | memoryview]) -> None:
+        """Store a reply, given in parts."""
         file = self._file(run_id, leg_id)
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("wb") as stream:
-            stream.write(reply)
+            for part in reply:
+                stream.write(part)
             if self.durable:
                 stream.flush()
                 os.fsync(stream.fileno())

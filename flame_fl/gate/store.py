@@ -10,7 +10,7 @@ Rules this module follows:
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -183,21 +183,27 @@ class Store:
         return attempts
 
     def end_leg(
-        self, run_id: str, leg_id: str, attempt: int, *, reply: bytes | None = None, code: RefusalCode | None = None
+        self,
+        run_id: str,
+        leg_id: str,
+        attempt: int,
+        *,
+        reply: Sequence[bytes | memoryview] | None = None,
+        code: RefusalCode | None = None,
     ) -> bool:
-        """Store what left: the reply's bytes, or the refusal.
+        """Store what left: the reply's bytes, in parts, or the refusal.
 
         Returns:
             Whether `attempt` still stood for the leg. If another was reserved meanwhile, that one answers, this does
             not, and nothing is changed.
         """
-        large = reply if reply is not None and len(reply) > LARGE_BYTES else None
+        large = reply if reply is not None and sum(len(part) for part in reply) > LARGE_BYTES else None
         changed = self._db.execute(
             "UPDATE legs SET state=?, reply=?, reply_file_sha256=?, code=?"
             " WHERE run_id=? AND leg_id=? AND attempts=? AND state='reserved'",
             "released" if code is None else "refused",
-            None if large is not None else reply,
-            None if large is None else sha256_hex(large),
+            None if large is not None or reply is None else b"".join(reply),
+            None if large is None else sha256_hex(*large),
             code,
             run_id,
             leg_id,

@@ -270,10 +270,10 @@ class Gate:
                 "noise_std": released.noise_std,
             }
             content = replace(released.content, configs={**released.content.configs, OWN_RECORD: said})
-            encoded = b"".join(encode(content))
-            if not self.store.end_leg(verified.run_id, task.leg_id, attempt, reply=encoded):
+            # in parts: a large update is held once, not twice
+            if not self.store.end_leg(verified.run_id, task.leg_id, attempt, reply=encode(content)):
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, "another attempt at this leg was made meanwhile")
-        return Reply(decode(encoded)[0], encoded)  # views of what was stored: a large update is held once, not twice
+        return Reply(content)
 
     def _end_if_over(self, run: Run, err: RefusedError) -> None:
         """Nothing goes on of an analysis that is not, or no longer, approved."""
@@ -327,7 +327,7 @@ class Gate:
             "clip_norm": (privacy.clip_norm if privacy else None) or 0.0,
         }
         content = Content(configs={OWN_RECORD: said})
-        return Reply(content, b"".join(encode(content)))
+        return Reply(content)
 
     def binding(self, app: str, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
         """What an approval at this node is bound to: `terms` will hold, and the steward may have written them."""

@@ -29,7 +29,14 @@ FULL = terms_table(
     },
     run_config={"rounds": {"min": 1.0, "max": 5.0}, "word": {"one_of": ["a", "b"]}},
     limits={"runs": 2, "requires_state": False},
-    resources={"cpus": 1.0, "memory_bytes": 10**9, "pids": 64, "seconds": 600.0},
+    resources={
+        "cpus": 1.0,
+        "memory_bytes": 10**9,
+        "pids": 64,
+        "seconds": 600.0,
+        "scratch_bytes": 10**8,
+        "gpus": 0,
+    },
     simulation={"module": "a.b", "variants": [{"name": "v", "privacy": "site", "epsilon": 2.0, "messages": ["train"]}]},
 )
 OTHER_WORDS = {

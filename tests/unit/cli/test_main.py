@@ -109,7 +109,7 @@ class TestBadUsage:
         [
             ["simulate", "x", "--nodes", "0"],
             ["simulate", "x", "--nodes", "many"],
-            ["simulate", "x", "--sandbox", "docker"],
+            ["simulate", "x", "--sandbox", "chroot"],
             ["simulate", "x", "--seed", "-1"],
             ["simulate", "x", "--privacy", "patient"],
             ["demo", "--nodes", "1"],

@@ -81,7 +81,7 @@ class TestRuns:
 class TestLegs:
     @pytest.mark.parametrize("reply", [b"small", LARGE], ids=["inline", "file"])
     def test_a_reply_comes_back_byte_for_byte(self, store: Store, reply: bytes) -> None:
-        assert store.end_leg("r", "l", reserve(store), reply=reply)
+        assert store.end_leg("r", "l", reserve(store), reply=[reply])
         leg = store.leg("r", "l")
         assert leg is not None
         assert (leg.reply, leg.state, leg.code) == (reply, "released", None)
@@ -92,13 +92,13 @@ class TestLegs:
 
     def test_only_the_last_attempt_can_end_a_leg(self, store: Store) -> None:
         first, second = reserve(store), reserve(store)
-        assert not store.end_leg("r", "l", first, reply=b"first")
-        assert store.end_leg("r", "l", second, reply=b"second")
+        assert not store.end_leg("r", "l", first, reply=[b"first"])
+        assert store.end_leg("r", "l", second, reply=[b"second"])
 
     def test_a_leg_ends_once(self, store: Store) -> None:
         attempt = reserve(store)
-        assert store.end_leg("r", "l", attempt, reply=b"first")
-        assert not store.end_leg("r", "l", attempt, reply=b"second")
+        assert store.end_leg("r", "l", attempt, reply=[b"first"])
+        assert not store.end_leg("r", "l", attempt, reply=[b"second"])
         assert not store.end_leg("r", "l", attempt, code=RefusalCode.SANDBOX_FAILED)
         leg = store.leg("r", "l")
         assert leg is not None
@@ -114,7 +114,7 @@ class TestLegs:
     def test_a_reply_file_that_is_not_what_was_committed_is_never_sent(
         self, store: Store, damage: bytes | None
     ) -> None:
-        store.end_leg("r", "l", reserve(store), reply=LARGE)
+        store.end_leg("r", "l", reserve(store), reply=[LARGE])
         (file,) = [p for p in (store.path.parent / "replies").rglob("*") if p.is_file()]
         if damage is None:
             file.unlink()
@@ -124,21 +124,21 @@ class TestLegs:
             store.leg("r", "l")
 
     def test_a_leg_id_that_looks_like_a_path_stays_in_its_folder(self, store: Store) -> None:
-        store.end_leg("r", "../../../etc/x", reserve(store, "../../../etc/x"), reply=LARGE)
+        store.end_leg("r", "../../../etc/x", reserve(store, "../../../etc/x"), reply=[LARGE])
         (file,) = [p for p in store.path.parent.rglob("*") if p.is_file() and p.stat().st_size == len(LARGE)]
         assert file.resolve().is_relative_to(store.path.parent / "replies")
 
     def test_an_attempt_that_lost_leaves_the_winner_s_reply_alone(self, store: Store) -> None:
         """Large replies are files: the loser's must not be written over the one that was committed."""
         first, second = reserve(store), reserve(store)
-        assert store.end_leg("r", "l", second, reply=LARGE)
-        assert not store.end_leg("r", "l", first, reply=LARGE[:-1] + b"x")
+        assert store.end_leg("r", "l", second, reply=[LARGE])
+        assert not store.end_leg("r", "l", first, reply=[LARGE[:-1] + b"x"])
         leg = store.leg("r", "l")
         assert leg is not None
         assert leg.reply == LARGE
 
     def test_forgetting_a_run_drops_its_replies_and_keeps_its_legs(self, store: Store) -> None:
-        store.end_leg("r", "l", reserve(store), reply=LARGE)
+        store.end_leg("r", "l", reserve(store), reply=[LARGE])
         store.forget_replies("r")
         leg = store.leg("r", "l")
         assert leg is not None
