@@ -35,7 +35,7 @@ FULL = terms_table(
         "pids": 64,
         "seconds": 600.0,
         "scratch_bytes": 10**8,
-        "gpus": 0,
+        "gpus": 1,
     },
     simulation={"module": "a.b", "variants": [{"name": "v", "privacy": "site", "epsilon": 2.0, "messages": ["train"]}]},
 )
