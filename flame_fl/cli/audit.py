@@ -1,6 +1,7 @@
 """`flame node audit`: check and print a node's audit chain."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +12,19 @@ from rich.table import Table
 
 from flame_fl.cli.console import escaped, stdout
 from flame_fl.contract.errors import InputError, VerificationError
+from flame_fl.contract.places import node_places
 from flame_fl.gate.database import require_state
 from flame_fl.gate.store import Store
 
 audit = typer.Typer(help="The audit chain.", no_args_is_help=True)
 
-Where = Annotated[Path, typer.Argument(help="A run folder, a state folder, or a state.db.")]
+Where = Annotated[
+    Path | None, typer.Argument(help="A run folder, a state folder, or a state.db (default: this machine's node).")
+]
 
 
 @audit.command("verify")
-def verify(path: Where, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def verify(path: Where = None, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Recompute the chain of every node found; exit code 5 if one does not hold."""
     found = []
     for name, file in _state_files(path):
@@ -43,7 +47,7 @@ def verify(path: Where, as_json: Annotated[bool, typer.Option("--json")] = False
 
 
 @audit.command("export")
-def export(path: Where) -> None:
+def export(path: Where = None) -> None:
     """Print every entry as JSON lines, oldest first, node by node."""
     for name, file in _state_files(path):
         with _opened(file) as store:
@@ -61,8 +65,8 @@ def _opened(file: Path) -> Iterator[Store]:
         store.close()
 
 
-def _state_files(path: Path) -> list[tuple[str, Path]]:
-    path = path.resolve()
+def _state_files(given: Path | None) -> list[tuple[str, Path]]:
+    path = (given or node_places(os.environ).state).resolve()
     if path.is_file():
         return [(path.parent.name, path)]
     for folder in (path, path / "nodes"):
