@@ -98,6 +98,7 @@ class DockerSandbox:
         self._images, self._owner, self._folder, self._runtime = images, owner, folder, runtime
         self._engine, self._patience_seconds, self._runner = engine, patience_seconds, runner
         self._client: docker.DockerClient | None = None
+        self._left: list[Container] = []  # could not be removed: the engine was away
 
     def kind_of(self, app: str) -> str:
         """Runtime and image id: what an approval binds."""
@@ -129,7 +130,7 @@ class DockerSandbox:
             remove_tree(scratch)
             raise
         hello = spec.hello(_APP, lambda name, path: f"{_DATA}/{name}")
-        process = ContainerProcess(container, stream, spec.log_path)
+        process = ContainerProcess(container, stream, spec.log_path, self._left)
         return FrameSession(process, stream, hello, lambda: remove_tree(scratch))
 
     def _run(self, image: str, spec: SandboxSpec, binds: Sequence[Bind]) -> tuple[Container, DockerStream]:
@@ -147,6 +148,7 @@ class DockerSandbox:
         )
         if is_podman(client):  # it would ask the kernel for more of these than every machine allows
             options["ulimits"].append(Ulimit(name="nproc", soft=_PODMAN_PROCESSES, hard=_PODMAN_PROCESSES))
+        self._left[:] = [left for left in self._left if not _remove(left)]
         container = client.containers.create(**options)
         stream: DockerStream | None = None
         try:
@@ -218,8 +220,8 @@ def is_podman(client: docker.DockerClient) -> bool:
 class ContainerProcess:
     """A container as the process of a session."""
 
-    def __init__(self, container: Container, stream: DockerStream, log_path: Path) -> None:
-        self._container, self._stream, self._log_path = container, stream, log_path
+    def __init__(self, container: Container, stream: DockerStream, log_path: Path, left: list[Container]) -> None:
+        self._container, self._stream, self._log_path, self._left = container, stream, log_path, left
 
     def running(self, wait_seconds: float = 0.0) -> bool:
         """Whether its stream is open: the engine closes it with the container. Costs no request."""
@@ -227,7 +229,7 @@ class ContainerProcess:
         return self._stream.open
 
     def end(self) -> None:
-        """Kill and remove it. Never raises; what cannot be removed now is an orphan, for the next start."""
+        """Kill and remove it. Never raises; what cannot be removed now goes to `left`, for the next start."""
         self._stream.drain()
         self._stream.close()  # an engine does not remove a container whose flood nobody reads
         with contextlib.suppress(*_ENGINE_ERRORS):
@@ -236,9 +238,16 @@ class ContainerProcess:
             if state["Status"] != "running":
                 why = ", out of memory" if state["OOMKilled"] else ""
                 note(self._log_path, f"the container ended by itself: exit code {state['ExitCode']}{why}")
-        _remove(self._container)
+        if not _remove(self._container):
+            self._left.append(self._container)
 
 
-def _remove(container: Container) -> None:
-    with contextlib.suppress(*_ENGINE_ERRORS):
+def _remove(container: Container) -> bool:
+    """Remove a container; False if the engine does not do it now."""
+    try:
         container.remove(force=True, v=True)
+    except docker.errors.NotFound:
+        return True
+    except _ENGINE_ERRORS:
+        return False
+    return True
