@@ -1,8 +1,10 @@
 """One federation for all faults; whatever was killed, ending it leaves no container and no process."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import docker.errors
 import pytest
 
 from tests.support.engine import engine, test_image
@@ -27,7 +29,8 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
         owners = federation.owners()
         federation.down()
     assert {part: federation.containers(part) for part in owners} == {part: [] for part in owners}
-    client.images.remove(f"{NAME}:in-use", noprune=True)
+    with suppress(docker.errors.NotFound):
+        client.images.remove(f"{NAME}:in-use", noprune=True)
     wait_for(lambda: not federation.processes(), f"the end of {federation.processes()}", 15)
 
 
