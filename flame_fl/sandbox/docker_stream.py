@@ -7,7 +7,9 @@ which go to the node's log up to a limit and are dropped beyond it.
 
 import contextlib
 import os
+import select
 import socket
+import time
 from pathlib import Path
 
 from flame_fl.contract.frames import FrameError
@@ -17,7 +19,7 @@ MAX_LOG_BYTES = 16 * 1024 * 1024
 _BUFFER = 1 << 20
 _HEADER = 8
 _STDOUT, _STDERR = 1, 2
-_DRAIN_PIECES = 1024
+_DRAIN_SECONDS, _LAST_WORDS_SECONDS = 0.5, 0.05
 
 
 class DockerStream(FramePipe):
@@ -98,12 +100,16 @@ class DockerStream(FramePipe):
                     log.write(b"\n[flame] the log's limit is reached; the rest is dropped\n")
 
     def drain(self) -> None:
-        """Keep what the container said last. Never waits, never raises."""
-        rest = memoryview(bytearray(_BUFFER))
-        with contextlib.suppress(OSError, FrameError):
-            for _ in range(_DRAIN_PIECES):
-                if self._read_into(rest) == 0:
-                    return
+        """Keep what the container said last, which may still be on its way. Waits for an instant only; never raises."""
+        rest, until = memoryview(bytearray(_BUFFER)), time.monotonic() + _DRAIN_SECONDS
+        with contextlib.suppress(OSError, ValueError, FrameError):
+            while time.monotonic() < until:
+                try:
+                    if self._read_into(rest) == 0:
+                        return
+                except BlockingIOError:
+                    if not select.select([self._stream], [], [], _LAST_WORDS_SECONDS)[0]:
+                        return
 
     def close(self) -> None:
         """Close the socket. Only while no exchange is in progress."""
