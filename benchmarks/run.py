@@ -50,10 +50,10 @@ class Row:
 
     def __str__(self) -> str:
         ratios = self.ratios
-        middle = f"**{statistics.median(ratios):.2f}** ({self.better})"
+        middle = f"**{statistics.median(ratios):.3g}** ({self.better})"
         return (
             f"| {self.work} | {self._shown(self.ours)} | {self._shown(self.peer)} | {middle}"
-            f" | {min(ratios):.2f} to {max(ratios):.2f} ({len(ratios)}) | {self._aim()} | `{self.command}` |"
+            f" | {min(ratios):.3g} to {max(ratios):.3g} ({len(ratios)}) | {self._aim()} | `{self.command}` |"
         )
 
     def _aim(self) -> str:

@@ -16,7 +16,7 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
@@ -357,12 +357,3 @@ def _check_tree(tree: ObjectTree) -> None:
             raise _UnreadableError
     if level:
         raise _UnreadableError
-
-
-@contextlib.contextmanager
-def closing(runtime: NodeRuntime) -> Iterator[NodeRuntime]:
-    """Close the connection afterwards."""
-    try:
-        yield runtime
-    finally:
-        runtime.close()

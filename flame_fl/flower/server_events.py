@@ -13,6 +13,7 @@ import json
 import math
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,17 +31,14 @@ class EventLog:
     """Sends events. A hub that takes none is no reason for a run to fail."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
-        self._send, self._lock, self._lost = send, threading.Lock(), 0
+        self._send, self._lock = send, threading.Lock()
 
     def write(self, kind: str, **fields: Any) -> None:
         """One event, now."""
         event = {"kind": kind, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
         line = json.dumps(event, separators=(",", ":"), default=str).encode() + b"\n"
-        with self._lock:
-            try:
-                self._send(line)
-            except Exception:  # the run's own calls will say what is wrong with the hub
-                self._lost += 1
+        with self._lock, suppress(Exception):  # the run's own calls will say what is wrong with the hub
+            self._send(line)
 
 
 def content_bytes(message: Message) -> int:

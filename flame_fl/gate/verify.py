@@ -143,7 +143,8 @@ class Verifier:
             steward_terms: The same, if the steward wrote them.
         """
         wanted = terms.data if terms is not None else self.data
-        snapshots = {name: self.data[name].snapshot if name in self.data else "absent" for name in wanted}
+        views = {name: self.data.get(name) for name in wanted}  # a node looks at the files each time: once is enough
+        snapshots = {name: view.snapshot if view else "absent" for name, view in views.items()}
         return NodeBinding(sandbox=self.sandbox_kind(app), data=snapshots, steward_terms=steward_terms)
 
     def within_terms(self, manifest: Manifest, run: Run, terms: Terms) -> dict[str, Scalar]:
@@ -155,12 +156,12 @@ class Verifier:
         config = resolve_run_config(manifest, run.overrides, terms)
         _check_resources(terms.resources, self.limits.most)
         for name, wanted in terms.data.items():
-            if name not in self.data:
+            if (view := self.data.get(name)) is None:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
             least = max(wanted.min_patients, self.limits.min_patients)
-            if self.data[name].counted != (wanted.table, wanted.patient_id):
+            if view.counted != (wanted.table, wanted.patient_id):
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"patients of data store {name!r} are counted otherwise")
-            if self.data[name].patients < least:
+            if view.patients < least:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
         return config
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from flame_fl.hub.runs import SOCKET, RunFolder
-from flame_fl.sandbox.subprocess import remove_tree
+from flame_fl.sandbox.scratch import remove_tree
 
 _RUNNER = "flame_fl.flower.server_runner"
 

@@ -113,14 +113,7 @@ class LimitsSection(Frozen):
 
     def for_gate(self) -> NodeLimits:
         """As the gate takes them."""
-        most = Resources(
-            cpus=self.cpus,
-            memory_bytes=self.memory_bytes,
-            pids=self.pids,
-            seconds=self.seconds,
-            scratch_bytes=self.scratch_bytes,
-            gpus=self.gpus,
-        )
+        most = Resources(**{name: getattr(self, name) for name in Resources.model_fields})
         return NodeLimits(self.epsilon_cap, self.delta, self.min_patients, self.max_sessions, most)
 
 

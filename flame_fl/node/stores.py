@@ -107,14 +107,23 @@ class Registry:
         Raises:
             InputError: A file is none of ours.
         """
-        found = {}
-        for path in sorted(self._folder.glob("*.json")):
-            try:
-                store = DataStore(**json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError) as err:
-                raise InputError(f"{path} is no registration of a data store.", mend="Register it again.") from err
-            found[store.name] = store
-        return found
+        stores = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
+        return {store.name: store for store in stores}
+
+    def get(self, name: str) -> DataStore:
+        """One of them.
+
+        Raises:
+            InputError: There is none, or its file is none of ours.
+        """
+        return self._read(self._folder / f"{name}.json")
+
+    @staticmethod
+    def _read(path: Path) -> DataStore:
+        try:
+            return DataStore(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as err:
+            raise InputError(f"{path} is no registration of a data store.", mend="Register it again.") from err
 
     def put(self, store: DataStore) -> None:
         """Register, or register anew."""
@@ -142,9 +151,9 @@ class LiveViews(Mapping[str, DataView]):
         self._seen: dict[str, tuple[Stats, DataStore, DataView]] = {}
 
     def __getitem__(self, name: str) -> DataView:
-        store = self._registry.all()[name]
-        folder = Path(store.path)
         try:
+            store = self._registry.get(name)
+            folder = Path(store.path)
             stats = _stats(folder)
             seen = self._seen.get(name)
             if seen is None or seen[:2] != (stats, store):

@@ -5,11 +5,15 @@ that nobody claims is ``None``, never 0. ``bytes_out`` always means *left a DIZ*
 DIZ*. Strings may come from other machines, so they are shown escaped and are never trusted here.
 """
 
+import platform
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import metadata
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
+from flame_fl.contract.refusal import RefusalCode
 from flame_fl.report.app_report import AppReport
 
 Unit = Literal["site", "patient", "none"]
@@ -54,6 +58,24 @@ class RefusalFacts(_Facts):
     name: str
     count: Count
     reason: str
+
+
+def refusal_facts(counts: Mapping[int, int]) -> tuple[RefusalFacts, ...]:
+    """What a node's refusals, counted by code, look like in a report."""
+    return tuple(
+        RefusalFacts(code=code, name=RefusalCode(code).name, count=count, reason=RefusalCode(code).reason)
+        for code, count in sorted(counts.items())
+        if count
+    )
+
+
+def installed_versions(*names: str) -> dict[str, str]:
+    """Python's version, and that of each distribution that is installed."""
+    found = {"python": platform.python_version()}
+    for name in names:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 class NodeFacts(_Facts):

@@ -1,17 +1,14 @@
 """A run's story and its app's terms, made into the values a report is made from. Pure."""
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import metadata
 from typing import Literal
 
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.manifest import Manifest
-from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.terms import Privacy, Scalar
-from flame_fl.report.facts import NodeFacts, RefusalFacts, RunFacts, TermsFacts
+from flame_fl.report.facts import NodeFacts, RunFacts, TermsFacts, installed_versions, refusal_facts
 from flame_fl.researcher.story import NodeStory, Story
 
 Status = Literal["finished", "failed", "interrupted"]
@@ -46,7 +43,7 @@ def run_facts(
         reason=reason,
         seed=story.seed,
         sandbox=SANDBOX,
-        policy=POLICY,
+        policy=", ".join(sorted({node.by for node in story.standings() if node.by and node.by != "steward"})) or POLICY,
         simulated=False,
         noise_seeded=False,
         command=asked.command,
@@ -54,7 +51,7 @@ def run_facts(
         terms=TermsFacts(**privacy.model_dump(exclude={"metric_share"})),
         nodes=tuple(_node(node, privacy) for node in story.standings()),
         rounds=story.rounds(),
-        versions=_versions(),
+        versions=installed_versions("flame-fl", "flwr"),
     )
 
 
@@ -66,11 +63,7 @@ def _node(node: NodeStory, privacy: Privacy) -> NodeFacts:
         name=node.name,
         status=node.status if node.status in _STATUSES else "unknown",
         approved_by=node.by,
-        refusals=tuple(
-            RefusalFacts(code=code, name=RefusalCode(code).name, count=count, reason=RefusalCode(code).reason)
-            for code, count in sorted(refusals.items())
-            if count
-        ),
+        refusals=refusal_facts(refusals),
         messages=node.messages,
         bytes_in=node.bytes_in,
         bytes_out=node.bytes_out,
@@ -79,13 +72,3 @@ def _node(node: NodeStory, privacy: Privacy) -> NodeFacts:
         audit_head=node.audit_head,
         audit_verified=False,  # only a DIZ can check its own chain
     )
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("flame-fl", "flwr"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found

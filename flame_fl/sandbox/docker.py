@@ -27,9 +27,9 @@ from flame_fl.contract.errors import SandboxError, UnreachableError
 from flame_fl.contract.ports import SandboxSpec
 from flame_fl.sandbox.container import OWNER, ROLE, Bind, Runtime, hardened_options
 from flame_fl.sandbox.docker_stream import DockerStream, note
+from flame_fl.sandbox.scratch import remove_tree, unpack
 from flame_fl.sandbox.seccomp import digest, profile
-from flame_fl.sandbox.session import FrameSession
-from flame_fl.sandbox.subprocess import RUNNER, remove_tree, unpack
+from flame_fl.sandbox.session import RUNNER, FrameSession
 
 _APP, _DATA = "/app", "/data"
 _ROLE = "sandbox"
@@ -135,6 +135,7 @@ class DockerSandbox:
 
     def _run(self, image: str, spec: SandboxSpec, binds: Sequence[Bind]) -> tuple[Container, DockerStream]:
         client = self._connected()
+        podman = is_podman(client)
         spec.log_path.parent.mkdir(parents=True, exist_ok=True)
         options = hardened_options(
             image,
@@ -144,9 +145,9 @@ class DockerSandbox:
             owner=self._owner,
             binds=binds,
             runtime=self._runtime,
-            seccomp=self._seccomp_file(client),
+            seccomp=self._seccomp_file() if podman else None,
         )
-        if is_podman(client):  # it would ask the kernel for more of these than every machine allows
+        if podman:  # it would ask the kernel for more of these than every machine allows
             options["ulimits"].append(Ulimit(name="nproc", soft=_PODMAN_PROCESSES, hard=_PODMAN_PROCESSES))
         self._left[:] = [left for left in self._left if not _remove(left)]
         container = client.containers.create(**options)
@@ -161,10 +162,8 @@ class DockerSandbox:
             raise
         return container, stream
 
-    def _seccomp_file(self, client: docker.DockerClient) -> str | None:
+    def _seccomp_file(self) -> str:
         """Podman's interface takes the name of a file where Docker's takes the profile itself."""
-        if not is_podman(client):
-            return None
         path = self._folder / f"seccomp-{digest()}.json"
         if not path.exists():
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from flame_fl.contract.errors import SandboxError
 from flame_fl.contract.frames import FrameError, FrameHead, FrameType, decode, encode
 from flame_fl.contract.ports import Envelope
 
+RUNNER = "flame_fl.flower.runner"  # the module that speaks frames, inside
 _HELLO_BYTES = 1 << 16
 
 

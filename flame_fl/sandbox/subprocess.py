@@ -12,19 +12,17 @@ beyond a limit set from here.
 import contextlib
 import os
 import resource
-import secrets
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from flame_fl.contract.errors import SandboxError
-from flame_fl.contract.fab import Fab
 from flame_fl.contract.ports import SandboxSpec
 from flame_fl.sandbox.nursery import Nursery, Worker
 from flame_fl.sandbox.pipes import FramePipe
-from flame_fl.sandbox.session import FrameSession
+from flame_fl.sandbox.scratch import remove_tree, unpack
+from flame_fl.sandbox.session import RUNNER, FrameSession
 
-RUNNER = "flame_fl.flower.runner"
 MAX_FILE_BYTES = 1 << 30
 _APP = "app"
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE")
@@ -112,36 +110,3 @@ def _environment() -> dict[str, str]:
 def _places(scratch: Path) -> dict[str, str]:
     """What one worker finds there beside: its own folders."""
     return {"HOME": str(scratch), "TMPDIR": str(scratch), "FLWR_HOME": str(scratch / "flwr")}
-
-
-def unpack(fab: Fab, folder: Path) -> None:
-    """Write a checked bundle's files, read-only. Paths were checked by `read_fab`."""
-    for name, data in fab.files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-        path.chmod(0o444)
-
-
-def remove_tree(root: Path) -> None:
-    """Remove what an app may have left, as far as it can be removed. Never raises.
-
-    `shutil.rmtree` recurses, and an app can nest folders deeper than Python's stack and the longest path: here each
-    folder is moved up before it is emptied.
-    """
-    waiting = [root]
-    with contextlib.suppress(OSError):
-        root.chmod(0o700)
-        while waiting:
-            folder = waiting.pop()
-            for entry in list(os.scandir(folder)):
-                if entry.is_dir(follow_symlinks=False):
-                    moved = root / secrets.token_hex(16)
-                    Path(entry.path).chmod(0o700)
-                    Path(entry.path).rename(moved)
-                    waiting.append(moved)
-                else:
-                    Path(entry.path).unlink()
-            if folder != root:
-                folder.rmdir()
-        root.rmdir()

@@ -1,18 +1,15 @@
 """Turns what the gates know after a run into the values a report is made from."""
 
-import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 
 from flame_fl.contract.errors import VerificationError
 from flame_fl.contract.manifest import Manifest
-from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.terms import Privacy, Scalar
 from flame_fl.gate.approval import status_on
 from flame_fl.gate.workflow import Gate
 from flame_fl.privacy.accounting import epsilon
-from flame_fl.report.facts import NodeFacts, RefusalFacts, RoundFacts, TermsFacts
+from flame_fl.report.facts import NodeFacts, RoundFacts, TermsFacts, installed_versions, refusal_facts
 from flame_fl.simulation.tally import Tally
 
 
@@ -38,10 +35,7 @@ def node_facts(gate: Gate, manifest: Manifest, tally: Tally) -> NodeFacts:
         status=status_on(record, datetime.now(UTC).date()).value if record else "unknown",
         approved_by=record.by if record else "",
         patients=max((view.patients for view in gate.data.values()), default=None),
-        refusals=tuple(
-            RefusalFacts(code=code, name=RefusalCode(code).name, count=count, reason=RefusalCode(code).reason)
-            for code, count in sorted(counted.refusals.items())
-        ),
+        refusals=refusal_facts(counted.refusals),
         messages=counted.messages,
         bytes_in=counted.bytes_in,
         bytes_out=counted.bytes_out,
@@ -78,13 +72,7 @@ def round_facts(tally: Tally) -> tuple[RoundFacts, ...]:
 
 def versions() -> Mapping[str, str]:
     """What the run was made with."""
-    found: dict[str, str] = {"python": platform.python_version()}
-    for name in ("flame-fl", "flame-strategies", "flwr", "numpy", "torch"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions("flame-fl", "flame-strategies", "flwr", "numpy", "torch")
 
 
 def plain_config(config: Mapping[str, Scalar]) -> dict[str, Scalar]:

@@ -25,7 +25,7 @@ from flame_fl.gate.workflow import Gate
 from flame_fl.privacy.discrete_gaussian import ExactNoise
 from flame_fl.report.facts import NodeFacts, RunFacts
 from flame_fl.report.write import write_report
-from flame_fl.sandbox.subprocess import unpack
+from flame_fl.sandbox.scratch import unpack
 from flame_fl.simulation import facts
 from flame_fl.simulation.derive import derive
 from flame_fl.simulation.folder import Plan, default_folder, open_folder

@@ -16,7 +16,8 @@ from flame_fl.contract.fab import Fab, read_fab
 from flame_fl.contract.ports import Envelope, Sandbox, SandboxSpec
 from flame_fl.contract.terms import Resources
 from flame_fl.sandbox.docker import DockerSandbox, Images
-from flame_fl.sandbox.subprocess import SubprocessSandbox, unpack
+from flame_fl.sandbox.scratch import unpack
+from flame_fl.sandbox.subprocess import SubprocessSandbox
 from flame_fl.simulation.nodes import make_sandbox
 
 WARM_SECONDS = 60.0

@@ -15,7 +15,7 @@ from flame_fl.contract.errors import FlameError, InputError, VerificationError
 from flame_fl.contract.fab import read_fab
 from flame_fl.flower.app_host import load_component
 from flame_fl.flower.bundle import build_fab
-from flame_fl.sandbox.subprocess import unpack
+from flame_fl.sandbox.scratch import unpack
 from flame_fl.simulation.server import flower_log_to, forget_app, run_server_app
 
 HEAD = "from flwr.serverapp import ServerApp\napp = ServerApp()\nimport os, random, json\n"
