@@ -69,6 +69,29 @@ def client() -> docker.DockerClient:
 
 
 @pytest.fixture(scope="module")
+def real(federation: "Federation") -> Path:
+    """Folder of a run at the federation."""
+    folder = federation.root / "real"
+    done = federation.flame("run", APP, "--hub", "local", "--json", "--out", folder, "-c", CONFIG)
+    assert done.code == 0, done.err + federation.flame("federation", "logs", "DIZ-1", "--home", federation.home).out
+    assert done.json["status"] == "finished"
+    nodes = sorted((n["name"], n["status"], n["refusals"]) for n in done.json["nodes"])
+    assert nodes == [(name, "approved", []) for name in NODES]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def simulated(federation: "Federation") -> Path:
+    """Folder of a simulation on the same data."""
+    folder = federation.root / "simulated"
+    done = federation.flame(
+        "simulate", APP, "--data", federation.home / "data", "--json", "--out", folder, "-c", CONFIG
+    )
+    assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture(scope="module")
 def federation(client: docker.DockerClient) -> Iterator[Federation]:
     """Up with the demonstrated app's own image; a user's other hub is in hubs.toml."""
     image = build_image(APP, client=client, tag="flame-test-federation", constraints=ROOT / "constraints.txt")
@@ -129,18 +152,8 @@ def test_up_again_changes_nothing(federation: Federation) -> None:
     assert done.json["processes"] == before
 
 
-def test_the_coefficients_are_the_simulators(federation: Federation) -> None:
+def test_the_coefficients_are_the_simulators(real: Path, simulated: Path) -> None:
     """Same app, data and seed, no noise. Not bit for bit: sums are added in the order of the ids that a hub draws."""
-    real, simulated = federation.root / "real", federation.root / "simulated"
-    done = federation.flame("run", APP, "--hub", "local", "--json", "--out", real, "-c", CONFIG)
-    assert done.code == 0, done.err + federation.flame("federation", "logs", "DIZ-1", "--home", federation.home).out
-    assert done.json["status"] == "finished"
-    nodes = sorted((n["name"], n["status"], n["refusals"]) for n in done.json["nodes"])
-    assert nodes == [(name, "approved", []) for name in NODES]
-    done = federation.flame(
-        "simulate", APP, "--data", federation.home / "data", "--json", "--out", simulated, "-c", CONFIG
-    )
-    assert done.code == 0, done.err
     ours, theirs = load_file(real / "model.safetensors"), load_file(simulated / "model.safetensors")
     assert list(ours) == list(theirs)
     differences = {n: np.abs(ours[n].astype(float) - theirs[n].astype(float)).max(initial=0.0) for n in ours}
@@ -149,9 +162,8 @@ def test_the_coefficients_are_the_simulators(federation: Federation) -> None:
     assert max(differences.values()) <= 1e-9
 
 
-def test_the_report_is_that_of_a_simulation(federation: Federation) -> None:
+def test_the_report_is_that_of_a_simulation(federation: Federation, real: Path, simulated: Path) -> None:
     """Same files, same figures of the app; every node says that a rule approved it, marked DEMO."""
-    real, simulated = federation.root / "real", federation.root / "simulated"
     assert {p.name for p in simulated.iterdir()} - {p.name for p in real.iterdir()} <= {".lock", "nodes", "run.json"}
     figures = [json.loads((f / "report.json").read_text())["headline"] for f in (real, simulated)]
     assert figures[0] == figures[1]
@@ -192,6 +204,7 @@ def test_logs_are_of_parts_that_there_are(federation: Federation) -> None:
     assert "no part 'DIZ-9'" in done.err
 
 
+@pytest.mark.usefixtures("real")  # so that there are warm sandboxes
 def test_down_and_purge_leave_nothing(federation: Federation, client: docker.DockerClient) -> None:
     """No process, no container, no entry in hubs.toml, no folder; before it, there were."""
     pids = list(federation.status()["processes"].values())
