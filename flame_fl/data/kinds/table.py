@@ -1,0 +1,169 @@
+"""Tables: CSV, TSV, Parquet. One record table, and further ones that belong to its records or to its patients.
+
+A further table has the record table's `record_id` column, or its `patient_id` column; its other columns are features.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from flame_fl.contract.errors import InputError
+from flame_fl.data import records
+from flame_fl.data.disguise import Disguise
+from flame_fl.data.drawing import draw, draw_table
+from flame_fl.data.kind import Rows, inside
+from flame_fl.data.layout import Layout, Wanted
+from flame_fl.data.schema import Column, Features, StoreSchema
+from flame_fl.data.select import chosen_columns, chosen_features, disguised
+
+
+@dataclass(frozen=True)
+class TableKind:
+    """A folder of tables."""
+
+    folder: Path
+    layout: Layout
+
+    def schema(self) -> StoreSchema:
+        """Names and types; the further tables' columns as features."""
+        own = records.schema_of(self._table)
+        self._require_ids(own.names)
+        features = []
+        for name in self.layout.files:
+            schema = records.schema_of(inside(self.folder, name))
+            linked = self._link(schema.names, name)
+            rest = [field for field in schema if field.name != linked]
+            types = {records.column_type(field.type) for field in rest}
+            kind = types.pop() if len(types) == 1 else "other"
+            features.append(Features(file=name, names=tuple(field.name for field in rest), type=kind))
+        return StoreSchema(
+            kind=self.layout.kind,
+            table=self.layout.table,
+            patient_id=self.layout.patient_id,
+            record_id=self.layout.record_id,
+            files=self.layout.files,
+            columns=tuple(Column(name=field.name, type=records.column_type(field.type)) for field in own),
+            features=tuple(features),
+        )
+
+    def patients(self) -> list[str | None]:
+        """The patient id of each row."""
+        return records.ids(self._table, self.layout.patient_id)
+
+    def records(self, columns: Sequence[str]) -> pa.Table:
+        """Columns of the record table."""
+        return records.read(self._table, columns)
+
+    def snapshot(self) -> tuple[str, ...]:
+        """The record table and the further ones."""
+        names = (self.layout.table, *self.layout.files)
+        for name in names:
+            inside(self.folder, name)
+        return tuple(sorted(names))
+
+    def subset(self, rows: Rows, wanted: Wanted, disguise: Disguise, into: Path) -> None:
+        """Each table with its own rows, in its own order."""
+        names = records.schema_of(self._table).names
+        self._require_ids(names)
+        columns = chosen_columns(names, self.layout, wanted, str(self._table))
+        mask = np.zeros(int(rows[-1]) + 1 if len(rows) else 0, dtype=bool)
+        mask[rows] = True
+        kept: dict[str, set[str]] = {self.layout.patient_id: set(), self.layout.record_id or "": set()}
+        owners: dict[str, str] = {}
+        with records.Writer(_made(into, self.layout.table)) as writer:
+            start = 0
+            for batch in records.batches(self._table, columns):
+                here = mask[start : start + batch.num_rows]
+                here = np.concatenate([here, np.zeros(batch.num_rows - len(here), dtype=bool)])
+                start += batch.num_rows
+                part = batch.filter(pa.array(here))
+                self._note(part, kept, owners)
+                writer.write(disguised(part, self.layout, disguise))
+        for name in self.layout.files:
+            self._cut(name, wanted, disguise, (kept, owners), _made(into, name))
+
+    def _note(self, part: pa.Table, kept: dict[str, set[str]], owners: dict[str, str]) -> None:
+        patients = part.column(self.layout.patient_id).cast(pa.string()).to_pylist()
+        kept[self.layout.patient_id].update(p for p in patients if p is not None)
+        if self.layout.record_id is not None:
+            names = part.column(self.layout.record_id).cast(pa.string()).to_pylist()
+            owners.update((n, p) for n, p in zip(names, patients, strict=True) if n is not None and p is not None)
+            kept[self.layout.record_id] = set(owners)
+
+    def _cut(
+        self,
+        name: str,
+        wanted: Wanted,
+        disguise: Disguise,
+        chosen_ids: tuple[dict[str, set[str]], dict[str, str]],
+        to: Path,
+    ) -> None:
+        kept, owners = chosen_ids
+        path = inside(self.folder, name)
+        names = records.schema_of(path).names
+        linked = self._link(names, name)
+        rest = [n for n in names if n != linked]
+        chosen = {rest[i] for i in chosen_features(rest, wanted_of(wanted, rest, self.layout.files), str(path))}
+        columns = [n for n in names if n == linked or n in chosen]
+        with records.Writer(to) as writer:
+            for batch in records.batches(path, columns):
+                words = batch.column(linked).cast(pa.string()).to_pylist()
+                part = batch.filter(pa.array([word in kept[linked] for word in words]))
+                words = [word for word in words if word in kept[linked]]
+                patients = words if linked == self.layout.patient_id else [owners[word] for word in words]
+                writer.write(disguised(part, self.layout, disguise, patients))
+
+    def _link(self, names: Sequence[str], name: str) -> str:
+        for column in (self.layout.record_id, self.layout.patient_id):
+            if column is not None and column in names:
+                return column
+        raise InputError(
+            f"{self.folder / name} has neither the record id's column nor the patient id's.",
+            mend="Name the column that links it with --record-id.",
+        )
+
+    def _require_ids(self, names: Sequence[str]) -> None:
+        for column in (self.layout.patient_id, self.layout.record_id):
+            if column is not None and names.count(column) != 1:
+                raise InputError(
+                    f"{self._table} has no column {column!r}, or two.", mend="Name the id columns as the table does."
+                )
+
+    @property
+    def _table(self) -> Path:
+        return inside(self.folder, self.layout.table)
+
+    @staticmethod
+    def mock(schema: StoreSchema, rows: int, seed: int, into: Path) -> None:
+        """Made-up tables."""
+        rng = np.random.default_rng(seed)
+        table = draw_table(schema, rows, rng)
+        records.write(_made(into, schema.table), table)
+        for features in schema.features:
+            linked = schema.record_id or schema.patient_id
+            ids = table.column(linked)
+            if linked == schema.patient_id:
+                ids = ids.unique()
+            made: dict[str, object] = {linked: ids}
+            for name in features.names:
+                column = Column(
+                    name=name, type=features.type, min=features.min, max=features.max, missing=features.missing
+                )
+                made[name] = draw(column, len(ids), rng)
+            records.write(_made(into, features.file), pa.table(made))
+
+
+def wanted_of(wanted: Wanted, names: Sequence[str], files: Sequence[str]) -> Wanted:
+    """The part of the wanted features that this file could have: with several files each has some of them."""
+    if len(files) < 2 or wanted.features == ("*",):
+        return wanted
+    return Wanted(features=tuple(sorted(set(wanted.features) & set(names))))
+
+
+def _made(into: Path, name: str) -> Path:
+    path = into / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

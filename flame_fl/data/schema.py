@@ -1,0 +1,82 @@
+"""The schema of a data store as its steward releases it: names, types, and only those values that a person wrote down.
+
+A kind drafts one from its files (names and types, never a value), the steward adds categories and ranges from the
+study's own documents, and mock data are drawn from it. It is the only thing about a store that a researcher is given.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from flame_fl.contract.canonical import digest
+from flame_fl.contract.words import Frozen, ItemName, Moderate, Name, Scalar
+from flame_fl.data.layout import KindName, Layout
+
+ColumnType = Literal["bool", "int", "float", "string", "date", "timestamp", "other"]
+
+
+class Column(Frozen):
+    """A column of a table.
+
+    `values` are its categories; `min` and `max` bound a number, or a date as days since 1970-01-01.
+    """
+
+    name: ItemName
+    type: ColumnType
+    unit: str = ""
+    values: tuple[Scalar, ...] = ()
+    min: Moderate | None = None
+    max: Moderate | None = None
+    missing: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of rows without a value, in mock data."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError("min is greater than max")
+        return self
+
+
+class Features(Frozen):
+    """A matrix beside the table: genes, CpGs, variants, or the columns of one further table."""
+
+    file: ItemName
+    names: tuple[ItemName, ...]
+    type: ColumnType = "float"
+    min: Moderate | None = None
+    max: Moderate | None = None
+    missing: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class Picture(Frozen):
+    """One modality of an image store."""
+
+    modality: Name
+    format: Literal["png", "dicom", "nifti"]
+    shape: tuple[Annotated[int, Field(ge=1, le=65536)], ...]
+    """Rows and columns, or x, y and z."""
+    bits: Literal[8, 16, 32] = 8
+
+
+class StoreSchema(Frozen):
+    """All that is said of a store."""
+
+    schema_version: Literal[1] = 1
+    kind: KindName
+    table: ItemName
+    patient_id: ItemName
+    record_id: ItemName | None = None
+    files: tuple[ItemName, ...] = ()
+    columns: tuple[Column, ...]
+    features: tuple[Features, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def layout(self) -> Layout:
+        """Where things are in such a store."""
+        return Layout(self.kind, self.table, self.patient_id, self.record_id, self.files)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of its canonical JSON."""
+        return digest(self.model_dump(mode="json"))
