@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import cutting
 import measure
+import snapshots
 from deployment import MODEL_BYTES, Federation, StockFlower, fresh_process, seconds_and_loss, warm_container
 from peer import FlowerSimulation
 
@@ -214,7 +216,41 @@ def sandbox(runs: int, say: Callable[[str], None]) -> list[Row]:
     ]  # fmt: skip
 
 
-WORKS = {"ten-nodes": ten_nodes, "methylation": methylation, "deployment": deployment, "sandbox": sandbox}
+def data_stores(runs: int, say: Callable[[str], None]) -> list[Row]:
+    """Hashing against `sha256sum`; cutting genotypes into blocks of patients against reading them once."""
+    hashed: tuple[list[float], list[float]] = ([], [])
+    with snapshots.files(10) as (folder, names):
+        for number in range(runs):
+            say(f"hashing 10 GB, pair {number + 1} of {runs}")
+            hashed[0].append(snapshots.ours(folder, names))
+            hashed[1].append(snapshots.peer(folder, names))
+    with tempfile.TemporaryDirectory() as home:
+        small, large = Path(home) / "small", Path(home) / "large"
+        cutting.make(small, 100_000)
+        cutting.make(large, 500_000)
+        say("cutting 1,000 x 500,000 genotypes into 20 blocks")
+        taken = cutting.seconds(large, runs)
+        peaks = cutting.peak_bytes(large) / 1e6, cutting.peak_bytes(small) / 1e6
+    return [
+        Row("Hash 10 GB in 100 files, in the page cache, against `sha256sum`", *hashed, "s", "ours ÷ peer", 1.2,
+            "python benchmarks/snapshots.py 10"),
+        Row("Cut a bed file of 1,000 people and 500,000 variants into views of 20 blocks, against reading it once "
+            "(bed-reader, int8, all threads)", taken["cut"], taken["read"], "s", "ours ÷ peer", 3,
+            "python benchmarks/cutting.py"),
+        Row("the same against copying the file's bytes", taken["cut"], taken["copy"], "s", "ours ÷ peer", None,
+            "python benchmarks/cutting.py"),
+        Row("most memory while cutting 500,000 variants, against 100,000", [peaks[0]], [peaks[1]], "MB", "ours ÷ peer",
+            1.1, "python benchmarks/cutting.py"),
+    ]  # fmt: skip
+
+
+WORKS = {
+    "ten-nodes": ten_nodes,
+    "methylation": methylation,
+    "deployment": deployment,
+    "sandbox": sandbox,
+    "data-stores": data_stores,
+}
 
 
 TITLES = {
@@ -222,6 +258,7 @@ TITLES = {
     "methylation": "The methylation federation, against its computation",
     "deployment": "A deployment, against stock Flower",
     "sandbox": "The Docker sandbox, by message",
+    "data-stores": "Data stores",
 }
 _NOTES = {
     "ten-nodes": """The peer is Flower's simulation on Ray with its SuperLink already running and without run-time
@@ -234,6 +271,7 @@ authentication and gates, every app in a container, sandboxes warm. The clock is
 round Flower's own FedAvg, divided by its rounds. Part of the difference is that our SuperNode asks
 the hub twice a second where Flower's waits three seconds, and that the grid at our hub looks more
 often.""",
+    "data-stores": """Hashing uses all cores, `sha256sum` one. Genotypes are random, written as PLINK 1 files.""",
     "sandbox": "The peer is a new process that imports what stock Flower imports for each message of a torch app.",
 }
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from flame_fl.cli.console import escaped, stdout
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import Manifest
-from flame_fl.contract.terms import Terms
+from flame_fl.contract.terms import DataStore, Terms
 
 cli = typer.Typer(help="Write, check and bundle a federated app.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="Folder of a Flower app.")]
@@ -48,6 +48,25 @@ def check(folder: Folder, as_json: Annotated[bool, typer.Option("--json")] = Fal
         typer.echo(json.dumps({"digest": manifest.digest, "fab_sha256": fab.sha256, "manifest": manifest.as_json()}))
         return
     _show(manifest, manifest.terms, len(fab.files))
+
+
+@cli.command("mock")
+def mock(
+    schema: Annotated[Path, typer.Argument(help="A store's schema (JSON), as a DIZ's steward released it.")],
+    out: Annotated[Path, typer.Option(help="Where to write: OUT/DIZ-1/STORE/…, as --data of `flame simulate` reads.")],
+    store: Annotated[str, typer.Option(help="The store's name in [tool.flame.data].")],
+    nodes: Annotated[int, typer.Option(min=1, help="How many virtual DIZ.")] = 3,
+    rows: Annotated[int, typer.Option(min=1, help="Records at each.")] = 100,
+    seed: Annotated[int, typer.Option(help="The same seed, the same rows.")] = 1,
+) -> None:
+    """Make up data that look like a DIZ's store, from its released schema alone, to develop an app with."""
+    from flame_fl.data.mock import make
+    from flame_fl.data.schema import read_schema
+
+    found = read_schema(schema)
+    for node in range(1, nodes + 1):
+        make(found, rows, seed * 1000 + node, out / f"DIZ-{node}" / store)
+    stdout.print(f"{rows} made-up records for each of {nodes} virtual DIZ in {escaped(out)}", highlight=False)
 
 
 @cli.command("build")
@@ -110,7 +129,7 @@ def _show(manifest: Manifest, terms: Terms, files: int) -> None:
     for name, value in rows:
         about.add_row(name, escaped(value))
     for name, store in terms.data.items():
-        about.add_row("reads", escaped(f"data store {name}: at least {store.min_patients} patients"))
+        about.add_row("reads", escaped(f"data store {name}: {reads_in_words(store)}"))
     stdout.print(about)
     leaves = Table(title="What may leave (nothing else does)", title_justify="left")
     for column in ("message", "per run", "item", "kind", "shape"):
@@ -124,6 +143,25 @@ def _show(manifest: Manifest, terms: Terms, files: int) -> None:
     stdout.print(leaves)
     if (line := usefulness(terms)) is not None:
         stdout.print(escaped(line), highlight=False)
+
+
+def reads_in_words(store: DataStore) -> str:
+    """Which data, in one sentence: nothing that it does not name is in the app's view."""
+    ids = store.patient_id if store.record_id is None else f"{store.patient_id} and {store.record_id}"
+    columns = "every column" if store.columns == ("*",) else f"columns {', '.join(store.columns) or 'none'}"
+    parts = [f"{store.kind} {store.table}, ids {ids} as pseudonyms", columns]
+    if store.files:
+        parts.append(f"files {', '.join(store.files)}")
+    if store.features_file is not None:
+        parts.append(f"the features listed in {store.features_file}")
+    elif store.features:
+        parts.append("every feature" if store.features == ("*",) else f"{len(store.features)} features")
+    if store.modalities:
+        parts.append("every modality" if store.modalities == ("*",) else f"modalities {', '.join(store.modalities)}")
+    for c in store.where:
+        what = "" if c.value is None and not c.values else f" {c.value if c.value is not None else list(c.values)}"
+        parts.append(f"only where {c.column} {c.op}{what}")
+    return f"{'; '.join(parts)}; at least {store.min_patients} patients"
 
 
 def privacy_in_words(terms: Terms) -> str:

@@ -1,6 +1,5 @@
 """`flame node`: a DIZ's own installation."""
 
-import getpass
 import json
 import os
 from contextlib import ExitStack
@@ -11,23 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from flame_fl.cli import audit, image
+from flame_fl.cli import audit, image, node_consent, node_data
 from flame_fl.cli.console import escaped, printable, stdout
-from flame_fl.contract.errors import FlameError, InputError
+from flame_fl.cli.node_common import AsJson, gate_of, open_here, user
+from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import node_places
 
 if TYPE_CHECKING:
-    from flame_fl.gate.workflow import Gate
     from flame_fl.node.steward import Request
-    from flame_fl.node.wiring import Node
 
 cli = typer.Typer(help="A DIZ's node: what it offers, what it approves, what it runs.", no_args_is_help=True)
-data = typer.Typer(help="The data stores a node offers.", no_args_is_help=True)
-cli.add_typer(data, name="data")
+cli.add_typer(node_data.cli, name="data")
+cli.add_typer(node_consent.cli, name="consent")
 cli.add_typer(audit.audit, name="audit")
 cli.add_typer(image.cli, name="image")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Digest = Annotated[
     str, typer.Argument(help="The beginning of the analysis's digest, as `flame node requests` shows it.")
 ]
@@ -80,7 +77,7 @@ def up(
     """Run the SuperNode and the gate in the foreground, until Ctrl-C or SIGTERM."""
     from flame_fl.node.up import up as run
 
-    run(_node(with_state=only != "supernode"), _log, only=only)
+    run(open_here(with_state=only != "supernode"), _log, only=only)
 
 
 def _log(line: str) -> None:
@@ -92,7 +89,7 @@ def down() -> None:
     """End the gate of this node that runs, and its SuperNode."""
     from flame_fl.node.up import down as end
 
-    stdout.print("ended" if end(_node()) else "no gate of this node was running")
+    stdout.print("ended" if end(open_here()) else "no gate of this node was running")
 
 
 @cli.command("status")
@@ -101,7 +98,7 @@ def status(as_json: AsJson = False) -> None:
     from flame_fl.node.status import status_of
 
     with ExitStack() as closing:
-        found = status_of(_node(), closing)
+        found = status_of(open_here(), closing)
     if as_json:
         typer.echo(json.dumps(found))
         return
@@ -118,7 +115,7 @@ def check(as_json: AsJson = False) -> None:
     from flame_fl.node.check import check as look
 
     findings = []
-    for finding in look(_node()):
+    for finding in look(open_here()):
         findings.append(finding)
         if not as_json:
             mark = "[green]holds[/]" if finding.holds else "[red]FAILS[/]"
@@ -132,78 +129,6 @@ def check(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-@data.command("add")
-def data_add(
-    name: Annotated[str, typer.Argument(help="As the terms of analyses call it.")],
-    folder: Annotated[Path, typer.Argument(help="The folder; it is used where it lies, and never written to.")],
-    table: Annotated[str, typer.Option(help="Its Parquet table with one row per record.")],
-    patient_id: Annotated[str, typer.Option(help="The table's column that identifies a patient.")],
-    mock: Annotated[bool, typer.Option("--mock", help="Made-up data: nobody's.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Offer a folder, or offer it anew after its content changed. Approvals bind the content."""
-    from dataclasses import asdict
-
-    from flame_fl.node.stores import inspect
-    from flame_fl.node.wiring import open_store, require_mock
-
-    node = _node()
-    store = inspect(name, folder, table, patient_id, mock=mock)
-    if node.config.sandbox.kind != "docker":
-        require_mock({name: store})
-    with ExitStack() as closing:
-        state = open_store(node, closing)
-        said = {"store": name, "snapshot": store.snapshot, "schema": store.schema_sha256, "mock": mock, "by": _user()}
-        state.record("data-registered", said)
-        node.registry.put(store)
-    if as_json:
-        typer.echo(json.dumps(asdict(store)))
-        return
-    stdout.print(
-        f"{escaped(name)}: {store.rows} rows of {store.patients} patients, content {store.snapshot[:16]}…",
-        highlight=False,
-    )
-
-
-@data.command("list")
-def data_list(as_json: AsJson = False) -> None:
-    """The registered data stores, and whether their files still are what was registered."""
-    from dataclasses import asdict
-
-    from flame_fl.node.stores import LiveViews
-
-    node = _node()
-    stores, views = node.registry.all(), LiveViews(node.registry)
-    rows = []
-    for name, store in stores.items():
-        now = views[name].snapshot if name in views else ""
-        state = "unchanged" if now == store.snapshot else "CHANGED" if now else "GONE"
-        rows.append({**asdict(store), "now": state})
-    if as_json:
-        typer.echo(json.dumps(rows))
-        return
-    shown = Table()
-    for column in ("name", "patients", "rows", "table", "patient id", "mock", "content", "now"):
-        shown.add_column(column, overflow="fold")
-    for row in rows:
-        cells = (row["name"], row["patients"], row["rows"], row["table"], row["patient_id"], row["mock"])
-        shown.add_row(*(escaped(c) for c in cells), escaped(row["snapshot"][:16]) + "…", row["now"])
-    stdout.print(shown)
-
-
-@data.command("remove")
-def data_remove(name: Annotated[str, typer.Argument(help="The store's name.")]) -> None:
-    """Offer a store no longer; its files are not touched."""
-    from flame_fl.node.wiring import open_store
-
-    node = _node()
-    with ExitStack() as closing:
-        state = open_store(node, closing)
-        node.registry.remove(name)
-        state.record("data-removed", {"store": name, "by": _user()})
-    stdout.print(f"{escaped(name)} is offered no longer.")
-
-
 @cli.command("requests")
 def requests(
     every: Annotated[bool, typer.Option("--all", help="Decided ones too.")] = False, as_json: AsJson = False
@@ -212,7 +137,7 @@ def requests(
     from flame_fl.node.steward import Request
 
     with ExitStack() as closing:
-        gate = _gate(_node(), closing)
+        gate = gate_of(open_here(), closing)
         rows = [Request.of(record) for record in gate.store.approvals()]
     rows = [r for r in rows if every or r.status == "pending"]
     if as_json:
@@ -248,9 +173,9 @@ def approve(
     """Let an analysis run here, on its terms or yours, with the image and the data as they are now."""
     from flame_fl.node.steward import approve as decide
 
-    node = _node()
+    node = open_here()
     with ExitStack() as closing:
-        decided = decide(_gate(node, closing), node.registry, digest, terms_file=terms, by=_user(), comment=comment)
+        decided = decide(gate_of(node, closing), digest, terms_file=terms, by=user(), comment=comment)
     _show_decision(decided, as_json=as_json)
 
 
@@ -260,7 +185,7 @@ def reject(digest: Digest, comment: Comment = "", as_json: AsJson = False) -> No
     from flame_fl.node.steward import reject as decide
 
     with ExitStack() as closing:
-        decided = decide(_gate(_node(), closing), digest, by=_user(), comment=comment)
+        decided = decide(gate_of(open_here(), closing), digest, by=user(), comment=comment)
     _show_decision(decided, as_json=as_json)
 
 
@@ -269,22 +194,3 @@ def _show_decision(decided: "Request", *, as_json: bool) -> None:
         typer.echo(json.dumps(decided.__dict__))
     else:
         stdout.print(f"{escaped(decided.app)} {decided.digest[:12]}: [bold]{decided.status}[/]", highlight=False)
-
-
-def _node(*, with_state: bool = True) -> "Node":
-    from flame_fl.node.wiring import open_node
-
-    return open_node(node_places(os.environ), with_state=with_state)
-
-
-def _gate(node: "Node", closing: ExitStack) -> "Gate":
-    from flame_fl.node.wiring import open_gate, open_store
-
-    return open_gate(node, open_store(node, closing))
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as err:
-        raise FlameError("Who runs this cannot be told.", mend="Run it as a user that the system knows.") from err

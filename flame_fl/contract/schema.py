@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from flame_fl.contract.release_contract import ArrayRule, MessageTerms, MetricRule
 from flame_fl.contract.terms import (
+    Condition,
     DataStore,
     Limits,
     OverrideRule,
@@ -35,6 +36,7 @@ _TABLES: dict[str, type[Frozen]] = {
     "tool.flame": Terms,
     "tool.flame.project": Project,
     "tool.flame.data.NAME": DataStore,
+    "tool.flame.data.NAME.where[]": Condition,
     'tool.flame.messages."TYPE"': MessageTerms,
     'tool.flame.messages."TYPE".arrays[]': ArrayRule,
     'tool.flame.messages."TYPE".metrics[]': MetricRule,

@@ -9,11 +9,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from flame_fl.contract.data_terms import Condition, DataStore
 from flame_fl.contract.release_contract import ArrayRule, MessageTerms, MetricRule
 from flame_fl.contract.words import Frozen, ItemName, Name, Scalar, Text
 
 __all__ = [
     "ArrayRule",
+    "Condition",
     "DataStore",
     "Frozen",
     "Limits",
@@ -46,17 +48,6 @@ class Project(Frozen):
     """The ethics committee's vote."""
     responsible_person: Text
     """Who answers for it, with a way to reach them."""
-
-
-class DataStore(Frozen):
-    """A data store the analysis reads. `table` and `patient_id` say how patients are counted in it."""
-
-    table: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\-]+\.parquet$")]
-    """Parquet file in the store's folder with one row per record."""
-    patient_id: Text
-    """Its column that identifies a patient."""
-    min_patients: Annotated[int, Field(ge=1)] = 10
-    """Fewer distinct patients than this, or than the node's own minimum, and nothing runs."""
 
 
 class OverrideRule(Frozen):

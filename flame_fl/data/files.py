@@ -1,5 +1,6 @@
-"""Writing small files that must be whole, and private ones that must never be readable in between."""
+"""Files: small ones written whole, private ones never readable in between, folders removed whatever is in them."""
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -34,3 +35,27 @@ def replace(path: Path, data: bytes, mode: int) -> None:
     except OSError:
         beside.unlink(missing_ok=True)
         raise
+
+
+def remove_tree(root: Path) -> None:
+    """Remove what an app may have left, as far as it can be removed. Never raises.
+
+    `shutil.rmtree` recurses, and an app can nest folders deeper than Python's stack and the longest path: here each
+    folder is moved up before it is emptied.
+    """
+    waiting = [root]
+    with contextlib.suppress(OSError):
+        root.chmod(0o700)
+        while waiting:
+            folder = waiting.pop()
+            for entry in list(os.scandir(folder)):
+                if entry.is_dir(follow_symlinks=False):
+                    moved = root / secrets.token_hex(16)
+                    Path(entry.path).chmod(0o700)
+                    Path(entry.path).rename(moved)
+                    waiting.append(moved)
+                else:
+                    Path(entry.path).unlink()
+            if folder != root:
+                folder.rmdir()
+        root.rmdir()

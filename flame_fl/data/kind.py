@@ -10,6 +10,7 @@ A kind reads a folder that is not its own to change, and writes views. Rules tha
 5. A link, or a path that leads out of the folder, is never followed.
 """
 
+import stat
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -81,7 +82,7 @@ class Kind(Protocol):
 
 _KINDS: dict[KindName, tuple[str, str, tuple[str, ...], str]] = {  # module, class, what it needs, the extra
     "table": ("table", "TableKind", (), ""),
-    "anndata": ("annotated", "AnnDataKind", ("anndata",), "h5ad"),
+    "anndata": ("annotated", "AnnDataKind", ("h5py", "zarr"), "h5ad"),
     "plink": ("plink", "PlinkKind", ("bed_reader",), "plink"),
     "pgen": ("pgen", "PgenKind", ("pgenlib",), "plink"),
     "vcf": ("vcf", "VcfKind", ("cyvcf2",), "vcf"),
@@ -134,10 +135,14 @@ def inside(folder: Path, name: str) -> Path:
     path, parts = folder, Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
         raise InputError("A file name leads out of the store's folder.", mend="Name files relative to it.")
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise InputError(f"{path} is a link.", mend="Put the file itself into the data store.")
-    if not path.exists():
-        raise InputError(f"There is no {path}.", mend="Check the store's folder and the names of its files.")
+    try:
+        for part in parts:
+            path = path / part
+            if path.is_symlink():
+                raise InputError(f"{path} is a link.", mend="Put the file itself into the data store.")
+        mode = path.stat().st_mode
+    except OSError:
+        raise InputError(f"There is no {path}.", mend="Check the store's folder and the names of its files.") from None
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"{path} is neither a file nor a folder.", mend="Take it out of the data store.")
     return path

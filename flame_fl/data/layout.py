@@ -1,9 +1,13 @@
 """How a data store is laid out, and what of it an approval lets an app see: frozen values, no files touched."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-KindName = Literal["table", "anndata", "plink", "pgen", "vcf", "images"]
+from flame_fl.contract.data_terms import DataStore, KindName
+from flame_fl.contract.errors import InputError
+
+__all__ = ["ALL", "KindName", "Layout", "Wanted", "layout_of", "wanted_of"]
+
 ALL = ("*",)
 
 
@@ -45,3 +49,27 @@ class Wanted:
     def column(self, name: str) -> bool:
         """Whether a column of the record table is to be seen."""
         return self.columns == ALL or name in self.columns
+
+
+def layout_of(stated: DataStore) -> Layout:
+    """The layout that an analysis expects."""
+    return Layout(stated.kind, stated.table, stated.patient_id, stated.record_id, stated.files)
+
+
+def wanted_of(stated: DataStore, bundle: Mapping[str, bytes]) -> Wanted:
+    """What an analysis asks to see; a list of features may be a file of its bundle.
+
+    Raises:
+        InputError: That file is not in the bundle, or is no list of names.
+    """
+    features = stated.features
+    if stated.features_file is not None:
+        try:
+            lines = bundle[stated.features_file].decode().splitlines()
+        except (KeyError, UnicodeDecodeError):
+            raise InputError(
+                f"The bundle has no text file {stated.features_file!r} with features.",
+                mend="Name a file inside the app, one feature per line.",
+            ) from None
+        features = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    return Wanted(stated.columns, features, stated.modalities)

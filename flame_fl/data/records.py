@@ -6,6 +6,7 @@ Errors of the parsers are never passed on: they quote cells.
 
 import csv
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ GERMAN_DATE = "%d.%m.%Y"
 _PARSERS = [pv.ISO8601, GERMAN_DATE]
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".fam": "\t", ".psam": "\t"}
 _BATCH_CELLS = 4_000_000
+csv.field_size_limit(1 << 30)  # Python's own limit is 128 KiB, less than a letter may have
+_BLOCK_BYTES = 64 << 20  # a row must fit: one of 850,000 CpGs, one with a long letter
 
 
 def is_table(path: Path) -> bool:
@@ -75,8 +78,9 @@ def read(path: Path, columns: Sequence[str], *, typed: bool = True) -> pa.Table:
             _require(path, file.schema_arrow.names, columns)
             try:
                 table = file.read(columns=list(columns), use_threads=False).select(list(columns))
-            except (pa.ArrowException, OSError) as err:
-                raise _unreadable(path) from err
+                table.validate(full=True)  # text that is no UTF-8 would fail later, and be quoted
+            except (pa.ArrowException, OSError):
+                raise _unreadable(path) from None
         return plain(table)
     return _read_text(path, columns, typed=typed)
 
@@ -105,11 +109,14 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
     rows = max(1, _BATCH_CELLS // max(1, len(columns)))
     with _parquet(path) as file:
         _require(path, file.schema_arrow.names, columns)
+        if file.metadata.num_rows == 0:
+            yield plain(file.schema_arrow.empty_table().select(list(columns)))
         try:
             for batch in file.iter_batches(batch_size=rows, columns=list(columns), use_threads=False):
+                batch.validate(full=True)
                 yield plain(pa.Table.from_batches([batch]).select(list(columns)))
-        except (pa.ArrowException, OSError) as err:
-            raise _unreadable(path) from err
+        except (pa.ArrowException, OSError):
+            raise _unreadable(path) from None
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -190,12 +197,14 @@ def _parquet(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except FileNotFoundError:
         raise InputError(f"There is no table {path}.", mend="Check the folder and the table's name.") from None
-    except (pa.ArrowException, OSError) as err:
-        raise _unreadable(path) from err
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        raise _unreadable(path) from None
 
 
 def _read_text(path: Path, columns: Sequence[str] | None, *, typed: bool) -> pa.Table:
-    names = _header(path)
+    if not is_table(path):
+        raise InputError(f"{path} is not a table.", mend=f"Tables end in {', '.join(TABLE_SUFFIXES)}.")
+    names, skipped = _header(path)
     if len(set(names)) != len(names):
         raise InputError(f"{path} has two columns of one name.", mend="Name each column once.")
     _require(path, names, columns or ())
@@ -203,7 +212,7 @@ def _read_text(path: Path, columns: Sequence[str] | None, *, typed: bool) -> pa.
     try:
         table = pv.read_csv(
             path,
-            read_options=pv.ReadOptions(column_names=names, skip_rows=0 if path.suffix == ".fam" else 1),
+            read_options=pv.ReadOptions(column_names=names, skip_rows=skipped, block_size=_BLOCK_BYTES),
             parse_options=pv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
             convert_options=pv.ConvertOptions(
                 include_columns=list(columns) if columns is not None else names,
@@ -214,9 +223,34 @@ def _read_text(path: Path, columns: Sequence[str] | None, *, typed: bool) -> pa.
                 null_values=["", "NA", "NaN", "nan", "null", "NULL"] if typed else [""],
             ),
         )
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as err:
-        raise _unreadable(path) from err
+    except (pa.ArrowException, OSError, UnicodeDecodeError):
+        raise _unreadable(path) from None
+    _require_closed_quotes(path)
     return plain(table)
+
+
+def _require_closed_quotes(path: Path) -> None:
+    """A quote that is never closed makes the rows after it, of whomever they are, one cell of this patient's.
+
+    Raises:
+        InputError: There is one. PyArrow reads on without a word; Python's reader can be strict (RFC 4180).
+    """
+    if path.suffix in {".csv", ".tsv"}:
+        seen = path.stat()
+        _read_strictly(path, (seen.st_size, seen.st_mtime_ns, seen.st_ino))
+
+
+@lru_cache(maxsize=256)  # a file is read several times for one view: once strictly is enough
+def _read_strictly(path: Path, _seen: tuple[int, int, int]) -> None:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for _ in csv.reader(file, delimiter=_DELIMITERS[path.suffix], strict=True):
+                pass
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise InputError(
+            f"{path} has a quote that is not closed, or one inside a cell that is not doubled.",
+            mend="Export it again, with quotes as RFC 4180 has them, or as Parquet.",
+        ) from None
 
 
 def _delimiter(path: Path) -> str:
@@ -224,28 +258,37 @@ def _delimiter(path: Path) -> str:
     if path.suffix not in {".fam", ".psam"}:
         return _DELIMITERS[path.suffix]
     with path.open("rb") as file:
-        return "\t" if b"\t" in file.readline() else " "
+        line = file.readline()
+        while line.startswith(b"##"):
+            line = file.readline()
+    return "\t" if b"\t" in line else " "
 
 
-def _header(path: Path) -> list[str]:
+def _header(path: Path) -> tuple[list[str], int]:
+    """The names of a text table's columns, and how many lines stand before the first row."""
     if path.suffix == ".fam":
         if not path.exists():
             raise InputError(f"There is no table {path}.", mend="Check the folder and the table's name.")
-        return list(FAM_COLUMNS)
+        return list(FAM_COLUMNS), 0
     try:
         with path.open("rb") as file:
-            line = file.readline(1 << 24)
+            line, skipped = file.readline(1 << 24), 1
+            while path.suffix == ".psam" and line.startswith(b"##"):  # comments of PLINK 2
+                line, skipped = file.readline(1 << 24), skipped + 1
         text = line.decode("utf-8-sig").rstrip("\r\n")
     except FileNotFoundError:
         raise InputError(f"There is no table {path}.", mend="Check the folder and the table's name.") from None
-    except OSError as err:
-        raise _unreadable(path) from err
-    except UnicodeDecodeError as err:
-        raise InputError(f"{path} is not UTF-8.", mend="Convert it: iconv -f ISO-8859-1 -t UTF-8.") from err
-    names = next(csv.reader([text], delimiter=_delimiter(path)), [])
+    except OSError:
+        raise _unreadable(path) from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8.", mend="Convert it: iconv -f ISO-8859-1 -t UTF-8.") from None
+    try:
+        names = next(csv.reader([text], delimiter=_delimiter(path)), [])
+    except csv.Error:  # lines that end in a carriage return alone, or a name of more than 128 KiB
+        raise _unreadable(path) from None
     if path.suffix == ".psam" and names:
         names[0] = names[0].removeprefix("#")
-    return names
+    return names, skipped
 
 
 def _require(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
@@ -270,30 +313,27 @@ def shifted(column: pa.ChunkedArray, days: Sequence[int]) -> pa.ChunkedArray:
     moved = pa.array(days, pa.int64())
     if pa.types.is_date(column.type):
         as_days = column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())
-        return pc.add(as_days, moved).cast(pa.int32()).cast(pa.date32()).cast(column.type)
+        return pc.add(as_days, moved).cast(pa.int32(), safe=False).cast(pa.date32()).cast(column.type)
     unit = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit] * 86400
     return pc.add(column.cast(pa.int64()), pc.multiply(moved, unit)).cast(column.type)
 
 
-def date_format(column: pa.ChunkedArray) -> str | None:
-    """How a column of text writes dates, if all that it holds are dates."""
-    filled = column.drop_null()
-    if len(filled) == 0:
-        return None
-    for pattern, form in ((r"^\d{4}-\d{2}-\d{2}$", "%Y-%m-%d"), (r"^\d{2}\.\d{2}\.\d{4}$", GERMAN_DATE),
-                          (r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}", "iso-time")):  # fmt: skip
-        if pc.all(pc.match_substring_regex(filled, pattern)).as_py():
-            return form
-    return None
+_TIME = r"(?P<rest>\s*$|[ T,]+\d{1,2}:\d{2}[0-9:.,+Z-]*\s*$)"
+_DATES = (  # a pattern of texts that are a date, or a date and a time, and how the date is written
+    (rf"^\s*(?P<day>\d{{4}}-\d{{1,2}}-\d{{1,2}}){_TIME}", "%Y-%m-%d"),
+    (rf"^\s*(?P<day>\d{{1,2}}\.\d{{1,2}}\.\d{{4}}){_TIME}", GERMAN_DATE),
+)
 
 
 def _shifted_text(column: pa.ChunkedArray, days: Sequence[int]) -> pa.ChunkedArray:
-    form = date_format(column)
-    if form is None:
+    """Every text that is a date, moved; decided value by value: another record must not change what happens to this."""
+    if pa.types.is_null(column.type):
         return column
-    rest = None
-    if form == "iso-time":
-        rest, column, form = pc.utf8_slice_codeunits(column, 10), pc.utf8_slice_codeunits(column, 0, 10), "%Y-%m-%d"
-    moved = shifted(pc.strptime(column, form, "s", error_is_null=True).cast(pa.date32()), days)
-    text = pc.strftime(moved.cast(pa.timestamp("s")), form)
-    return text if rest is None else pc.binary_join_element_wise(text, rest, "")
+    result = column
+    for pattern, form in _DATES:
+        parts = pc.extract_regex(column, pattern)
+        day, rest = pc.struct_field(parts, "day"), pc.struct_field(parts, "rest")
+        moved = shifted(pc.strptime(day, form, "s", error_is_null=True).cast(pa.date32()), days)
+        text = pc.strftime(moved.cast(pa.timestamp("s")), form).cast(column.type)
+        result = pc.coalesce(pc.binary_join_element_wise(text, rest, pa.scalar("", column.type)), result)
+    return result

@@ -4,11 +4,13 @@ A kind drafts one from its files (names and types, never a value), the steward a
 study's own documents, and mock data are drawn from it. It is the only thing about a store that a researcher is given.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from flame_fl.contract.canonical import digest
+from flame_fl.contract.errors import InputError
 from flame_fl.contract.words import Frozen, ItemName, Moderate, Name, Scalar
 from flame_fl.data.layout import KindName, Layout
 
@@ -80,3 +82,21 @@ class StoreSchema(Frozen):
     def sha256(self) -> str:
         """Hash of its canonical JSON."""
         return digest(self.model_dump(mode="json"))
+
+
+def read_schema(path: Path) -> StoreSchema:
+    """A schema from a JSON file.
+
+    Raises:
+        InputError: It is none; the sentence names the field.
+    """
+    try:
+        return StoreSchema.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InputError(
+            f"{path}: {place}: {first['msg']}.", mend="Begin with `flame node data schema NAME`."
+        ) from None
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path} cannot be read.", mend="Give a schema as JSON.") from None

@@ -34,11 +34,9 @@ def chosen_features(names: Sequence[str], wanted: Wanted, where: str) -> list[in
     if wanted.features == ALL:
         return list(range(len(names)))
     asked = set(wanted.features)
-    found = [i for i, name in enumerate(names) if name in asked]
-    if len(found) < len(asked):
-        missing = min(asked - set(names))
-        raise InputError(f"{where} has no feature {missing!r}.", mend="Name features as the store's schema does.")
-    return found
+    if missing := asked - set(names):
+        raise InputError(f"{where} has no feature {min(missing)!r}.", mend="Name features as the store's schema does.")
+    return [i for i, name in enumerate(names) if name in asked]
 
 
 def record_view(path: Path, layout: Layout, rows: Rows, wanted: Wanted, disguise: Disguise) -> pa.Table:
@@ -57,7 +55,7 @@ def disguised(table: pa.Table, layout: Layout, disguise: Disguise, patients: Seq
     if disguise.key is None:
         return table
     if layout.patient_id in table.column_names:
-        patients = table.column(layout.patient_id).cast(pa.string()).to_pylist()
+        patients = [p or None for p in table.column(layout.patient_id).cast(pa.string()).to_pylist()]
     words = {p: disguise.patient(p) for p in set(patients) if p is not None}
     moved = {p: disguise.days(p) for p in words}
     days = [0 if p is None else moved[p] for p in patients]
@@ -70,6 +68,11 @@ def disguised(table: pa.Table, layout: Layout, disguise: Disguise, patients: Seq
             column = pa.chunked_array([pa.array([v and disguise.record(v) for v in values], pa.string())])
         elif disguise.shift_days and records.column_type(column.type) in {"date", "timestamp", "string"}:
             column = records.shifted(column, days)
+        elif disguise.shift_days and records.column_type(column.type) == "other":
+            raise InputError(
+                f"Column {name!r} holds lists, tables or times in which dates cannot be moved.",
+                mend="Leave the column out, or flatten it; or do not move dates in this store.",
+            )
         else:
             continue
         table = table.set_column(at, name, column)

@@ -12,14 +12,16 @@ from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import read_fab
 from flame_fl.contract.manifest import Manifest, manifest_of
 from flame_fl.data.files import PRIVATE, PUBLIC, replace, write_new
+from flame_fl.data.layout import layout_of
+from flame_fl.data.spec import FolderSource, LayoutSpec, StoreSpec
 from flame_fl.federation.plan import HUB_NAME, USER, Home, Plan, free_ports, node_names
 from flame_fl.flower.bundle import build_fab
 from flame_fl.hub.config import HubFiles
 from flame_fl.hub.init import init_hub
 from flame_fl.hub.registry import add_node, add_user
+from flame_fl.node.data import Adding, add
 from flame_fl.node.image import build_image
 from flame_fl.node.init import NewNode, init_node
-from flame_fl.node.stores import inspect
 from flame_fl.node.wiring import open_node, open_store
 from flame_fl.sandbox.docker import connect
 from flame_fl.simulation.demo import run_app_tool
@@ -123,14 +125,14 @@ def _make_data(home: Home, wish: Wish, manifest: Manifest, say: Say) -> None:
 
 
 def _offer(home: Home, name: str, manifest: Manifest) -> None:
+    """Register the app's stores where they lie. Ids stay as they are: what is demonstrated is public or made up."""
     node = open_node(home.node(name))
-    for store_name, wanted in (manifest.terms.data if manifest.terms else {}).items():
-        folder = home.data / name / store_name
-        store = inspect(store_name, folder, wanted.table, wanted.patient_id, mock=False)
+    for store_name, stated in (manifest.terms.data if manifest.terms else {}).items():
+        source = FolderSource(path=str((home.data / name / store_name).resolve()))
+        spec = StoreSpec(layout=LayoutSpec.of(layout_of(stated)), source=source, pseudonyms=False)
         with ExitStack() as closing:
-            said = {"store": store_name, "snapshot": store.snapshot, "schema": store.schema_sha256, "by": "DEMO"}
-            open_store(node, closing).record("data-registered", said)
-            node.registry.put(store)
+            how = Adding(node.data_key, by="DEMO", copy=False)
+            add(node.data, open_store(node, closing), store_name, spec, how)
 
 
 def _set(config: Path, section: str, values: dict[str, object]) -> None:

@@ -1,6 +1,7 @@
 """Approval: default deny, by digest. Pure decisions over stored records."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 
@@ -35,6 +36,8 @@ class ApprovalRecord:
     by: str = ""
     at: str = ""
     comment: str = ""
+    data: Mapping[str, str] = field(default_factory=dict)
+    """Which version of each data store it was approved for."""
 
     @property
     def by_whom(self) -> str:

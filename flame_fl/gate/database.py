@@ -17,7 +17,7 @@ from typing import Any
 
 from flame_fl.contract.errors import VerificationError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _MIGRATIONS = {
     1: """
     CREATE TABLE approvals(digest TEXT PRIMARY KEY, app TEXT NOT NULL, status TEXT NOT NULL, manifest TEXT NOT NULL,
@@ -33,7 +33,12 @@ _MIGRATIONS = {
         rho REAL, state TEXT NOT NULL);
     CREATE INDEX ledger_by_attempt ON ledger(run_id, leg_id, attempt);
     CREATE TABLE audit(seq INTEGER PRIMARY KEY, entry TEXT NOT NULL, hash TEXT NOT NULL)
-    """
+    """,
+    2: """
+    ALTER TABLE approvals ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
+    CREATE TABLE cohorts(digest TEXT NOT NULL, store TEXT NOT NULL, fingerprint TEXT NOT NULL, members BLOB NOT NULL,
+        PRIMARY KEY(digest, store, fingerprint))
+    """,
 }
 
 

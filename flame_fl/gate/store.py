@@ -15,7 +15,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from flame_fl.contract.canonical import canonical_json, sha256_hex
 from flame_fl.contract.manifest import Manifest
@@ -26,6 +28,9 @@ from flame_fl.gate.approval import ApprovalRecord, Status
 from flame_fl.gate.database import Database
 from flame_fl.gate.replies import LARGE_BYTES, ReplyFiles
 from flame_fl.privacy.accounting import GaussianRelease
+
+if TYPE_CHECKING:  # a command that prints the audit log has no use for PyArrow
+    from flame_fl.gate.cohorts import Members
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,7 @@ class Store:
     def approval(self, digest: str) -> ApprovalRecord | None:
         """What is stored of an analysis."""
         rows = self._db.rows(
-            "SELECT digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment"
+            "SELECT digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment, data"
             " FROM approvals WHERE digest=?",
             digest,
         )
@@ -84,7 +89,7 @@ class Store:
     def approvals(self, app: str | None = None) -> list[ApprovalRecord]:
         """All analyses ever seen, or those of one app ("publisher/name"), oldest first."""
         rows = self._db.rows(
-            "SELECT digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment"
+            "SELECT digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment, data"
             " FROM approvals WHERE ?1 IS NULL OR app=?1 ORDER BY rowid",
             app,
         )
@@ -94,9 +99,10 @@ class Store:
         """File or change an analysis, and audit it."""
         with self.transaction():
             self._db.execute(
-                "INSERT INTO approvals VALUES(?,?,?,?,?,?,?,?,?,?) ON CONFLICT(digest) DO UPDATE SET"
+                "INSERT INTO approvals VALUES(?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(digest) DO UPDATE SET"
                 " status=excluded.status, binding=excluded.binding, steward_terms=excluded.steward_terms,"
-                " unsafe_open=excluded.unsafe_open, by=excluded.by, at=excluded.at, comment=excluded.comment",
+                " unsafe_open=excluded.unsafe_open, by=excluded.by, at=excluded.at, comment=excluded.comment,"
+                " data=excluded.data",
                 record.analysis_digest,
                 record.manifest.app,
                 record.status.value,
@@ -107,6 +113,7 @@ class Store:
                 record.by,
                 record.at or _now(),
                 record.comment,
+                json.dumps(dict(record.data), sort_keys=True),
             )
             self.record(
                 f"approval-{record.status.value}",
@@ -230,6 +237,18 @@ class Store:
         ):
             self.forget_replies(run_id)
 
+    # --- cohorts -----------------------------------------------------------------------------------------------
+
+    def released_cohorts(self, digest: str, store: str) -> "list[Members]":
+        """The different sets of patients that something of this analysis was released about."""
+        rows = self._db.rows("SELECT members FROM cohorts WHERE digest=? AND store=?", digest, store)
+        return [np.frombuffer(members, np.uint64) for (members,) in rows]
+
+    def note_cohort(self, digest: str, store: str, members: "Members") -> None:
+        """Something of this analysis is released about these patients."""
+        raw = members.astype(np.uint64).tobytes()
+        self._db.execute("INSERT OR IGNORE INTO cohorts VALUES(?,?,?,?)", digest, store, sha256_hex(raw), raw)
+
     # --- ledger ------------------------------------------------------------------------------------------------
 
     def debit(
@@ -321,7 +340,7 @@ class Store:
 
 
 def _approval(row: tuple[Any, ...]) -> ApprovalRecord:
-    digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment = row
+    digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment, data = row
     return ApprovalRecord(
         digest,
         Status(status),
@@ -332,6 +351,7 @@ def _approval(row: tuple[Any, ...]) -> ApprovalRecord:
         by,
         at,
         comment,
+        json.loads(data),
     )
 
 

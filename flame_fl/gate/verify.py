@@ -15,9 +15,11 @@ from flame_fl.contract.frames import FrameError
 from flame_fl.contract.manifest import Manifest, NodeBinding, manifest_of, resolve_run_config
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.task import Run, Task
-from flame_fl.contract.terms import MessageTerms, Resources, Scalar, Terms
-from flame_fl.data.folder import DataView
+from flame_fl.contract.terms import DataStore, MessageTerms, Resources, Scalar, Terms
+from flame_fl.data.layout import wanted_of
+from flame_fl.data.offer import Offer, Offers
 from flame_fl.gate.approval import ApprovalRecord, Approved, Status, check_approval
+from flame_fl.gate.cohorts import StoreUse, fingerprints, require_no_difference
 from flame_fl.gate.release import Reference, reference_of
 from flame_fl.gate.store import Store
 
@@ -46,6 +48,7 @@ class Verified:
     run_config: Mapping[str, Scalar]
     rules: MessageTerms | None  # None only for an approval that is `unsafe_open`
     reference: Reference
+    uses: Mapping[str, StoreUse] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -69,7 +72,7 @@ class Verifier:
 
     store: Store
     sandbox_kind: Callable[[str], str]
-    data: Mapping[str, DataView]
+    data: Offers
     limits: NodeLimits
     today: Callable[[], date]
     _last: tuple[str, Fab, Manifest] | None = field(default=None, init=False)
@@ -87,10 +90,11 @@ class Verifier:
         if terms is None:  # unsafe_open: a researcher's own machine, never a DIZ
             return Verified(task, fab, approved, {**manifest.run_config, **task.run.overrides}, None, {})
         config = self.within_terms(manifest, task.run, terms)
+        uses = self.uses(fab, approved)
         rules = terms.messages.get(task.message_type)
         if rules is None:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, f"message type {task.message_type!r} is not approved")
-        return Verified(task, fab, approved, config, rules, reference_of(task.content, rules, terms.privacy))
+        return Verified(task, fab, approved, config, rules, reference_of(task.content, rules, terms.privacy), uses)
 
     def read(self, run: Run) -> tuple[Fab, Manifest]:
         """The bundle and its manifest, from the bytes; the last one is remembered by the bytes' own hash.
@@ -122,10 +126,15 @@ class Verifier:
         if record.manifest != manifest:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "the stored manifest is not the one that was approved")
         terms = None if record.unsafe_open else record.terms
-        return check_approval(record, self.binding(manifest.app, terms, record.steward_terms).digest, self.today())
+        binding = self.binding(manifest.app, terms, record.steward_terms, pinned=record.data)
+        return check_approval(record, binding.digest, self.today())
 
-    def still_approved(self, verified: Verified) -> None:
-        """Look again, just before something leaves: a steward may have decided while the app worked.
+    def still_approved(self, verified: Verified, *, patients: bool) -> None:
+        """Look again, just before something leaves: a steward or a patient may have decided while the app worked.
+
+        Args:
+            verified: The message.
+            patients: Whether what leaves is about patients at all.
 
         Raises:
             RefusedError: 901, 902, 907 or 908. None of them looks at the update.
@@ -133,37 +142,80 @@ class Verifier:
         now = self.approved(verified.approved.record.manifest)
         if now.record.binding_digest != verified.approved.record.binding_digest:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "approved on other terms while the app worked")
+        if patients:
+            self.same_patients(verified)
 
-    def binding(self, app: str, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
+    def same_patients(self, verified: Verified) -> None:
+        """Check that the cohorts are still those that the app was given.
+
+        Raises:
+            RefusedError: 907, a patient's consent was withdrawn meanwhile, or 908, the data changed.
+        """
+        if fingerprints(self.uses(verified.fab, verified.approved)) != fingerprints(verified.uses):
+            raise RefusedError(RefusalCode.WITHDRAWN_OR_EXPIRED, "a cohort changed while the app worked")
+
+    def binding(
+        self,
+        app: str,
+        terms: Terms | None,
+        steward_terms: Terms | None = None,
+        *,
+        pinned: Mapping[str, str] | None = None,
+    ) -> NodeBinding:
         """What only this node knows of an analysis: what an approval here is bound to.
 
         Args:
             app: Publisher and name: it decides the sandbox's image.
             terms: Those that will hold; None if none will (every data store is then bound).
             steward_terms: The same, if the steward wrote them.
+            pinned: Versions of data stores that were approved; else those offered now.
         """
-        wanted = terms.data if terms is not None else self.data
-        views = {name: self.data.get(name) for name in wanted}  # a node looks at the files each time: once is enough
-        snapshots = {name: view.snapshot if view else "absent" for name, view in views.items()}
-        return NodeBinding(sandbox=self.sandbox_kind(app), data=snapshots, steward_terms=steward_terms)
+        wanted = terms.data if terms is not None else self.data.names()
+        offers = {name: self.data.get(name, (pinned or {}).get(name)) for name in wanted}
+        bindings = {name: offer.binding if offer else "absent" for name, offer in offers.items()}
+        return NodeBinding(sandbox=self.sandbox_kind(app), data=bindings, steward_terms=steward_terms)
 
     def within_terms(self, manifest: Manifest, run: Run, terms: Terms) -> dict[str, Scalar]:
-        """The resolved run config, if overrides and data stores are within the terms.
+        """The resolved run config, if overrides and resources are within the terms.
 
         Raises:
             RefusedError: 908.
         """
         config = resolve_run_config(manifest, run.overrides, terms)
         _check_resources(terms.resources, self.limits.most)
-        for name, wanted in terms.data.items():
-            if (view := self.data.get(name)) is None:
-                raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
-            least = max(wanted.min_patients, self.limits.min_patients)
-            if view.counted != (wanted.table, wanted.patient_id):
-                raise RefusedError(RefusalCode.TERMS_VIOLATED, f"patients of data store {name!r} are counted otherwise")
-            if view.patients < least:
-                raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
         return config
+
+    def uses(self, fab: Fab, approved: Approved) -> dict[str, StoreUse]:
+        """The data stores of an approved analysis as they are now: the approved version, and whose records.
+
+        Raises:
+            RefusedError: 908: one is not there, is laid out otherwise, cannot be read, or has too few patients. 907:
+                without a claim, an answer beside an earlier one would show what a few patients contributed.
+        """
+        found: dict[str, StoreUse] = {}
+        for name, stated in (approved.terms.data if approved.terms else {}).items():
+            offer = self.data.get(name, approved.record.data.get(name))
+            if offer is None:
+                raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
+            found[name] = use = self._use(name, offer, stated, fab)
+            if approved.terms is not None and approved.terms.privacy.ground != "enforced":
+                released = self.store.released_cohorts(approved.digest, name)
+                require_no_difference(name, use.cohort, released, self._least(stated))
+        return found
+
+    def _use(self, name: str, offer: Offer, stated: DataStore, fab: Fab) -> StoreUse:
+        if not offer.fits(stated):
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} is laid out, or counted, otherwise")
+        try:
+            use = StoreUse(offer, stated, wanted_of(stated, fab.files), offer.cohort(stated, self.today()))
+        except InputError as err:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r}: {err.message}") from err
+        if use.cohort.patients < (least := self._least(stated)):
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
+        return use
+
+    def _least(self, stated: DataStore) -> int:
+        return max(stated.min_patients, self.limits.min_patients)
 
 
 def _check_resources(wanted: Resources, most: Resources | None) -> None:

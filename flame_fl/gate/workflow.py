@@ -37,10 +37,11 @@ from flame_fl.contract.ports import NoiseSource, Sandbox
 from flame_fl.contract.refusal import Refusal, RefusalCode, RefusedError
 from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.contract.terms import Scalar, Terms
-from flame_fl.data.folder import DataView
+from flame_fl.data.offer import Offers
 from flame_fl.gate.allow_list import rejected
 from flame_fl.gate.approval import Status, status_on
 from flame_fl.gate.audit import plain
+from flame_fl.gate.cohorts import fingerprints
 from flame_fl.gate.ledger import debit
 from flame_fl.gate.release import Released, event_of, release
 from flame_fl.gate.sessions import Sessions, StoppedError
@@ -81,10 +82,11 @@ class Gate:
         node_id: Flower's id of the node.
         store: Its state.
         sandbox: Where apps run.
-        data: The data stores it offers, by name.
+        data: The data stores it offers.
         limits: The DIZ's own bounds.
         noise: Exact noise; the operating system's but in tests.
         log_dir: Where the apps' own output is kept.
+        view_dir: Where views of the data stores are made; the sandbox's engine must see it under the same path.
         node_config: What an app finds in `context.node_config` beside its data.
         seed: Seeds the apps (never the noise) in simulations.
         on_event: Told of every step, for logs and progress.
@@ -95,10 +97,11 @@ class Gate:
     node_id: int
     store: Store
     sandbox: Sandbox
-    data: Mapping[str, DataView]
+    data: Offers
     limits: NodeLimits
     noise: NoiseSource
     log_dir: Path
+    view_dir: Path
     node_config: Mapping[str, Scalar] = field(default_factory=dict)
     seed: int | None = None
     on_event: Callable[[Event], None] = lambda event: None
@@ -115,6 +118,7 @@ class Gate:
             self.data,
             self.node_config,
             self.log_dir,
+            self.view_dir,
             self.limits.max_sessions,
             self.seed,
         )
@@ -206,7 +210,8 @@ class Gate:
                     "message_type": task.message_type,
                     "message": task.sha256,
                     "analysis": verified.approved.digest,
-                    "stores": sorted(terms.data) if terms else sorted(self.data),
+                    "stores": sorted(terms.data) if terms else sorted(self.data.names()),
+                    "cohorts": fingerprints(verified.uses),
                     "event": event.as_json() if event else {"event": "no-claim"},
                 },
             )
@@ -215,15 +220,31 @@ class Gate:
     # --- 3 run -------------------------------------------------------------------------------------------------
 
     def _run(self, verified: Verified) -> tuple[Content | None, str]:
-        """The update; or None and why, where an enforced claim must not let a failure show."""
+        """The update; or None and why, where an enforced claim must not let a failure show.
+
+        Raises:
+            RefusedError: 905, 906, 907 or 908.
+        """
+        enforced, failure = verified.ground == "enforced", None
+        update: Content | None = None
         try:
-            return self._sessions.run(verified), ""
+            update = self._sessions.run(verified)
         except SandboxError as err:
-            if verified.ground == "enforced":
-                return None, err.message
-            timeout = isinstance(err, SandboxTimeoutError)
-            code = RefusalCode.SANDBOX_TIMEOUT if timeout else RefusalCode.SANDBOX_FAILED
-            raise RefusedError(code, err.message) from err
+            failure = err
+        if not enforced and failure is None:
+            return update, ""  # step 5 looks at the cohorts once more
+        try:
+            self._verifier.same_patients(verified)  # a session that was ended because of a patient did not fail
+        except RefusedError as err:
+            self._sessions.end(verified.task.run.run_id)
+            if enforced:
+                return None, err.detail
+            raise
+        if failure is None or enforced:
+            return update, failure.message if failure else ""
+        timeout = isinstance(failure, SandboxTimeoutError)
+        code = RefusalCode.SANDBOX_TIMEOUT if timeout else RefusalCode.SANDBOX_FAILED
+        raise RefusedError(code, failure.message) from failure
 
     # --- 4 release ---------------------------------------------------------------------------------------------
 
@@ -249,8 +270,11 @@ class Gate:
     def _store_release(self, verified: Verified, attempt: int, released: Released) -> Reply:
         task = verified.task
         with self.store.transaction():
-            self._verifier.still_approved(verified)
+            # a zero vector holds nobody: that a patient went is why it is one, and no reason to refuse it
+            self._verifier.still_approved(verified, patients=not released.failed)
             self.store.commit_debit(verified.run_id, task.leg_id, attempt)  # 5
+            for name, use in verified.uses.items():
+                self.store.note_cohort(verified.approved.digest, name, use.cohort.members)
             head = self.store.record(  # 6
                 "released",
                 {
@@ -306,11 +330,12 @@ class Gate:
         """Answer `query.flame_status`: what this node thinks of the analysis. No sandbox, no data, no leg."""
         code, digest, terms = 0, "", None
         try:
-            _, manifest = self._verifier.read(run)
+            fab, manifest = self._verifier.read(run)
             digest, terms = manifest.digest, manifest.terms
             approved = self._verifier.approved(manifest)
             if (terms := approved.terms) is not None:
                 self._verifier.within_terms(manifest, run, terms)
+                self._verifier.uses(fab, approved)
         except RefusedError as err:
             code = int(self._refuse(Task(run, "", STATUS_MESSAGE, "", Content()), err, time.monotonic()).code)
         record = self.store.approval(digest) if digest else None
@@ -344,6 +369,21 @@ class Gate:
     def set_node_id(self, node_id: int) -> None:
         """Flower's id of this node, once the SuperNode has said it; apps see it, no decision depends on it."""
         self._sessions.node_id = node_id
+
+    def end_changed(self) -> int:
+        """End sessions that hold a patient who may no longer be used, in the middle of their work if need be.
+
+        From any thread, at any time. Returns how many were ended.
+        """
+
+        def holds(verified: Verified) -> bool:
+            try:
+                self._verifier.same_patients(verified)
+            except Exception:  # what cannot be told does not hold, and the thread that watches goes on
+                return False
+            return True
+
+        return self._sessions.end_unless(holds)
 
     def close_idle(self) -> None:
         """End warm sessions: there has been no message for a while. A later message starts another one."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from flame_fl.data.files import remove_tree
 from flame_fl.hub.runs import SOCKET, RunFolder
-from flame_fl.sandbox.scratch import remove_tree
 
 _RUNNER = "flame_fl.flower.server_runner"
 

@@ -20,6 +20,7 @@ from flame_fl.node.demo import approve_if_demo
 POLL_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
 _HOUSEKEEPING_SECONDS = 3600.0
+_WATCH_SECONDS = 1.0
 
 
 @dataclass
@@ -45,6 +46,12 @@ class Agent:
     keep_replies_days: int = 30
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
+    def watch_patients(self) -> None:
+        """Until `stop`: end sandboxes that hold a patient who may no longer be used, at once. For a thread."""
+        while not self._stop.wait(_WATCH_SECONDS):
+            if ended := self.gate.end_changed():
+                self.say(f"patients changed: {ended} sandboxes were ended, their views deleted")
+
     def stop(self) -> None:
         """End soon; a message in the sandbox is given up. From any thread or signal handler."""
         self._stop.set()
@@ -52,6 +59,7 @@ class Agent:
 
     def run(self) -> None:
         """Until `stop`."""
+        threading.Thread(target=self.watch_patients, name="patients", daemon=True).start()
         pause, reached, worked, kept_house = POLL_SECONDS, None, time.monotonic(), -_HOUSEKEEPING_SECONDS
         while not self._stop.is_set():
             if time.monotonic() - kept_house > _HOUSEKEEPING_SECONDS:

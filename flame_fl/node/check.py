@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from http.client import HTTPSConnection
-from pathlib import Path
 
 import docker
 import docker.errors
 
 from flame_fl.contract.errors import FlameError
 from flame_fl.contract.terms import Resources
+from flame_fl.data.snapshot import changed
 from flame_fl.flower.versions import require_tested_flower
 from flame_fl.gate.store import Store
-from flame_fl.node.stores import require_readable
 from flame_fl.node.wiring import Node, require_mock
 from flame_fl.sandbox.docker import connect
 from flame_fl.sandbox.self_test import expected, run_self_test
@@ -62,7 +61,8 @@ def _tried(name: str, look: Callable[[], str], suffix: str = "") -> Finding:
 
 
 def _permissions(node: Node) -> str:
-    for path in (node.files.keys, node.files.flower_key, node.files.identity_key, node.files.secret):
+    files = node.files
+    for path in (files.keys, files.flower_key, files.identity_key, files.data_key, files.secret):
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise FlameError(f"{path} can be read by others.", mend=f"chmod go-rwx {path}")
     return "keys and secret are the node's own"
@@ -85,10 +85,14 @@ def _disk(node: Node) -> str:
 
 
 def _stores(node: Node) -> str:
-    stores = node.registry.all()
-    for store in stores.values():
-        require_readable(Path(store.path))
-    return ", ".join(f"{s.name}: {s.patients} patients" for s in stores.values()) or "none registered yet"
+    found = node.data.registry.all().values()
+    for registration in found:
+        if changed(node.data.registry.snapshot(registration.current)):
+            raise FlameError(
+                f"Files of data store {registration.name!r} were touched since they were registered.",
+                mend=f"flame node data check {registration.name}, then flame node data refresh {registration.name}",
+            )
+    return ", ".join(f"{r.name}: {r.current.patients} patients" for r in found) or "none registered yet"
 
 
 def _hub(node: Node) -> str:
@@ -175,5 +179,5 @@ def _isolation(node: Node) -> str:
 
 
 def _confines_nothing(node: Node) -> str:
-    require_mock(node.registry.all())
+    require_mock(node.data.registry.all())
     return "subprocess: confines nothing; mock data only"

@@ -168,9 +168,14 @@ class NodeFiles:
         return self.keys / "superexec.secret"
 
     @property
-    def stores(self) -> Path:
-        """One file for each registered data store."""
-        return self.state / "stores"
+    def data_key(self) -> Path:
+        """Key of patients' pseudonyms and of snapshots' names (32 bytes). Never replace it."""
+        return self.keys / "data"
+
+    @property
+    def views(self) -> Path:
+        """What sandboxes see of the data stores, while they run."""
+        return self.state / "views"
 
     @property
     def sandboxes(self) -> Path:

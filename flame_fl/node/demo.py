@@ -19,14 +19,16 @@ def approve_if_demo(gate: Gate, run: Run, contents: frozenset[str]) -> None:
         return
     if manifest.terms is None or manifest.fab_content_sha256 not in contents:
         return
+    binding = gate.binding(manifest.app, manifest.terms)
     gate.store.put_approval(
         ApprovalRecord(
             manifest.digest,
             Status.APPROVED,
             manifest,
-            gate.binding(manifest.app, manifest.terms).digest,
+            binding.digest,
             by=DEMO_POLICY,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             comment="demonstration: approved by content hash, by no person",
+            data=binding.data,
         )
     )

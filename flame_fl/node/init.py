@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.places import Places
+from flame_fl.data.disguise import KEY_BYTES
 from flame_fl.data.files import PRIVATE, PUBLIC, write_new
 from flame_fl.gate.store import Store
 from flame_fl.node.config import NodeFiles, config_text, parse_config
@@ -51,12 +52,13 @@ def init_node(places: Places, wish: NewNode) -> NodeFiles:
     ca = read_ca(wish.ca)
     try:
         places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (files.keys, files.stores, files.sandboxes, files.logs):
+        for folder in (files.keys, files.views, files.sandboxes, files.logs):
             folder.mkdir(mode=0o700, exist_ok=True)
         places.config.parent.mkdir(parents=True, exist_ok=True)
         write_new(files.ca(parse_config(text)), ca, PUBLIC)
         _write_pair(files.flower_key, ec.generate_private_key(ec.SECP384R1()), wish.name)
         _write_pair(files.identity_key, ed25519.Ed25519PrivateKey.generate(), wish.name)
+        write_new(files.data_key, secrets.token_bytes(KEY_BYTES), PRIVATE)
         write_new(files.secret, secrets.token_hex(32).encode(), PRIVATE)
         store = Store(files.database)
         store.record("node-made", {"name": wish.name, "hub": wish.hub})

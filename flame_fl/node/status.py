@@ -27,7 +27,7 @@ def status_of(node: Node, closing: ExitStack) -> dict[str, Any]:
         "hub": node.config.hub.address,
         "gate": f"runs (process {pid})" if pid else "does not run",
         "sandbox": f"{node.config.sandbox.kind}, {node.config.sandbox.runtime}",
-        "data_stores": {s.name: f"({s.patients} patients)" for s in node.registry.all().values()},
+        "data_stores": {name: f"({r.current.patients} patients)" for name, r in node.data.registry.all().items()},
         "analyses": dict(Counter(status_on(r, today).value for r in store.approvals())),
         "epsilon_spent": f"{epsilon(rho, limits.delta):.3g} of {limits.epsilon_cap:g} (unit: site)" if rho else "none",
         "audit": f"holds: {entries} entries, head {head[:16]}…",

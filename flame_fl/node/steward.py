@@ -8,9 +8,9 @@ from pathlib import Path
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import parse_terms
 from flame_fl.contract.terms import Terms
+from flame_fl.data.layout import Layout, layout_of
 from flame_fl.gate.approval import ApprovalRecord, Status, status_on
 from flame_fl.gate.workflow import Gate
-from flame_fl.node.stores import Registry
 
 _SHORTEST = 6
 
@@ -60,12 +60,11 @@ def find(gate: Gate, word: str) -> ApprovalRecord:
     return found[0]
 
 
-def approve(gate: Gate, registry: Registry, word: str, *, terms_file: Path | None, by: str, comment: str) -> Request:
+def approve(gate: Gate, word: str, *, terms_file: Path | None, by: str, comment: str) -> Request:
     """Approve an analysis for the sandbox and the data this node has now.
 
     Args:
         gate: The node's.
-        registry: The node's data stores.
         word: The beginning of its digest.
         terms_file: Terms that the steward wrote (TOML, as `[tool.flame]`), for an app that states none, or instead.
         by: The local user.
@@ -82,7 +81,7 @@ def approve(gate: Gate, registry: Registry, word: str, *, terms_file: Path | Non
             f"{record.manifest.app} states no terms, so nothing would be allowed.",
             mend="Write them yourself: --terms terms.toml (docs/manifest.md lists what belongs in it).",
         )
-    _check_can_run(gate, registry, record.manifest.app, terms)
+    _check_can_run(gate, record.manifest.app, terms)
     binding = gate.binding(record.manifest.app, terms, steward_terms)
     decided = ApprovalRecord(
         record.analysis_digest,
@@ -93,6 +92,7 @@ def approve(gate: Gate, registry: Registry, word: str, *, terms_file: Path | Non
         by=by,
         at=_now(),
         comment=comment,
+        data=binding.data,
     )
     gate.store.put_approval(decided)
     return Request.of(decided)
@@ -115,6 +115,7 @@ def reject(gate: Gate, word: str, *, by: str, comment: str) -> Request:
         by=by,
         at=_now(),
         comment=comment,
+        data=record.data,
     )
     gate.store.put_approval(decided)
     return Request.of(decided)
@@ -133,26 +134,32 @@ def read_terms(path: Path) -> Terms:
     return parse_terms(table)
 
 
-def _check_can_run(gate: Gate, registry: Registry, app: str, terms: Terms) -> None:
-    stores = registry.all()
-    for name, wanted in terms.data.items():
-        store = stores.get(name)
-        if store is None or name not in gate.data:
+def _check_can_run(gate: Gate, app: str, terms: Terms) -> None:
+    for name, stated in terms.data.items():
+        offer = gate.data.get(name)
+        if offer is None or offer.layout is None:
             raise InputError(
                 f"This node has no data store {name!r}, which the analysis reads.",
-                mend=f"flame node data add {name} FOLDER --table {wanted.table} --patient-id {wanted.patient_id}",
+                mend=f"flame node data add {name} FOLDER --table {stated.table} --patient-id {stated.patient_id}",
             )
-        if (store.table, store.patient_id) != (wanted.table, wanted.patient_id):
+        if not offer.fits(stated):
             raise InputError(
-                f"Data store {name!r} counts patients by {store.patient_id!r} in {store.table}; the analysis states "
-                f"{wanted.patient_id!r} in {wanted.table}.",
+                f"Data store {name!r} is registered as {_laid_out(offer.layout)}; the analysis states "
+                f"{_laid_out(layout_of(stated))}.",
                 mend="Register the store so, or approve with --terms.",
             )
+        offer.cohort(stated, gate.today())  # its conditions fit the columns
     if "no image" in gate.binding(app, terms).sandbox:
         raise InputError(
             f"No image is configured for {app}.",
             mend="Build one with `flame node image build`, and name its id in [images] of node.toml.",
         )
+
+
+def _laid_out(layout: Layout) -> str:
+    further = f", records {layout.record_id!r}" if layout.record_id else ""
+    files = f", files {', '.join(layout.files)}" if layout.files else ""
+    return f"{layout.kind} {layout.table}, patients {layout.patient_id!r}{further}{files}"
 
 
 def _now() -> str:

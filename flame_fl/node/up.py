@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from flame_fl.contract.errors import FlameError, InputError
+from flame_fl.data.files import remove_tree
 from flame_fl.flower.runtime import NodeRuntime
 from flame_fl.flower.supernode import supernode_command, supernode_environment
 from flame_fl.flower.versions import require_tested_flower
@@ -85,13 +86,17 @@ class _Keeper(threading.Thread):
 
 def _agent(node: Node, say: Callable[[str], None], closing: ExitStack) -> Agent:
     closing.enter_context(one_gate(node))
+    remove_tree(node.files.views)  # what an earlier gate left; nothing else may hold patients' data
     store = open_store(node, closing)
     entries, _ = store.verify_audit()
     gate = open_gate(node, store, on_event=lambda event: say(told(event)))
     if isinstance(gate.sandbox, DockerSandbox) and (found := gate.sandbox.remove_orphans()):
         say(f"removed {found} containers that an earlier gate left")
     offered = (
-        ", ".join(f"{s.name} ({s.patients} patients{', mock' if s.mock else ''})" for s in node.registry.all().values())
+        ", ".join(
+            f"{r.name} ({r.current.patients} patients{', mock' if r.current.spec.mock else ''})"
+            for r in node.data.registry.all().values()
+        )
         or "none yet"
     )
     say(f"audit chain holds ({entries} entries); data stores: {offered}")

@@ -11,7 +11,9 @@ from flame_fl.gate.database import require_state
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Event, Gate
 from flame_fl.node.config import NodeConfig, NodeFiles, load_config
-from flame_fl.node.stores import DataStore, LiveViews, Registry
+from flame_fl.node.data import DataFiles
+from flame_fl.node.offers import NodeOffers
+from flame_fl.node.registry import Registration
 from flame_fl.privacy.discrete_gaussian import ExactNoise
 from flame_fl.sandbox.docker import DockerSandbox, Images
 from flame_fl.sandbox.subprocess import SubprocessSandbox
@@ -25,9 +27,23 @@ class Node:
     files: NodeFiles
 
     @property
-    def registry(self) -> Registry:
-        """Its data stores."""
-        return Registry(self.files.stores)
+    def data(self) -> DataFiles:
+        """What belongs to its data stores."""
+        return DataFiles(self.files.state)
+
+    @property
+    def data_key(self) -> bytes:
+        """The key of pseudonyms and of snapshots' names.
+
+        Raises:
+            InputError: It cannot be read.
+        """
+        try:
+            return self.files.data_key.read_bytes()
+        except OSError:
+            raise InputError(
+                f"{self.files.data_key} cannot be read.", mend="Restore it: without it no store keeps its name."
+            ) from None
 
     @property
     def images(self) -> Images:
@@ -71,17 +87,17 @@ def make_sandbox(node: Node) -> Sandbox:
             runtime=section.runtime,
             engine=section.engine or None,
         )
-    require_mock(node.registry.all())
+    require_mock(node.data.registry.all())
     return SubprocessSandbox()
 
 
-def require_mock(stores: dict[str, DataStore]) -> None:
+def require_mock(stores: dict[str, Registration]) -> None:
     """Real data need a real sandbox.
 
     Raises:
         InputError: A store is not marked as mock data.
     """
-    real = sorted(name for name, store in stores.items() if not store.mock)
+    real = sorted(name for name, store in stores.items() if not store.current.spec.mock)
     if real:
         raise InputError(
             f'Data store {real[0]!r} holds real data, and the sandbox "subprocess" confines nothing.',
@@ -102,9 +118,10 @@ def open_gate(
         node_id=node_id,
         store=store,
         sandbox=make_sandbox(node),
-        data=LiveViews(node.registry),
+        data=NodeOffers(node.data.registry, node.data.patients, node.data_key),
         limits=node.config.limits.for_gate(),
         noise=ExactNoise(),
         log_dir=node.files.logs,
+        view_dir=node.files.views,
         on_event=on_event,
     )

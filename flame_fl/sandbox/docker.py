@@ -25,9 +25,10 @@ from docker.types import Ulimit
 
 from flame_fl.contract.errors import SandboxError, UnreachableError
 from flame_fl.contract.ports import SandboxSpec
+from flame_fl.data.files import remove_tree
 from flame_fl.sandbox.container import OWNER, ROLE, Bind, Runtime, hardened_options
 from flame_fl.sandbox.docker_stream import DockerStream, note
-from flame_fl.sandbox.scratch import remove_tree, unpack
+from flame_fl.sandbox.scratch import unpack
 from flame_fl.sandbox.seccomp import digest, profile
 from flame_fl.sandbox.session import RUNNER, FrameSession
 

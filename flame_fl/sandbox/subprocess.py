@@ -18,9 +18,10 @@ from pathlib import Path
 
 from flame_fl.contract.errors import SandboxError
 from flame_fl.contract.ports import SandboxSpec
+from flame_fl.data.files import remove_tree
 from flame_fl.sandbox.nursery import Nursery, Worker
 from flame_fl.sandbox.pipes import FramePipe
-from flame_fl.sandbox.scratch import remove_tree, unpack
+from flame_fl.sandbox.scratch import unpack
 from flame_fl.sandbox.session import RUNNER, FrameSession
 
 MAX_FILE_BYTES = 1 << 30

@@ -10,6 +10,7 @@ from flame_fl.gate.approval import status_on
 from flame_fl.gate.workflow import Gate
 from flame_fl.privacy.accounting import epsilon
 from flame_fl.report.facts import NodeFacts, RoundFacts, TermsFacts, installed_versions, refusal_facts
+from flame_fl.simulation.nodes import patients_of
 from flame_fl.simulation.tally import Tally
 
 
@@ -34,7 +35,7 @@ def node_facts(gate: Gate, manifest: Manifest, tally: Tally) -> NodeFacts:
         name=gate.node,
         status=status_on(record, datetime.now(UTC).date()).value if record else "unknown",
         approved_by=record.by if record else "",
-        patients=max((view.patients for view in gate.data.values()), default=None),
+        patients=patients_of(gate.data, manifest.terms) or None,
         refusals=refusal_facts(counted.refusals),
         messages=counted.messages,
         bytes_in=counted.bytes_in,

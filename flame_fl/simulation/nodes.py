@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,9 @@ from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.ports import NoiseSource, Sandbox, SandboxSpec
-from flame_fl.data.folder import DataView, open_folder
+from flame_fl.contract.terms import Terms
+from flame_fl.data.folder import snapshot_of
+from flame_fl.data.offer import FixedOffers, Offer, Offers
 from flame_fl.flower.app_host import AppHost, load_host
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Event, Gate
@@ -55,16 +58,27 @@ def plan_nodes(data: Path | None, count: int | None) -> tuple[NodePlan, ...]:
     return tuple(NodePlan(p.name, p) for p in folders)
 
 
-def open_data(node: NodePlan, manifest: Manifest) -> dict[str, DataView]:
-    """The node's data stores: the subfolders of its data folder.
+def open_data(node: NodePlan, manifest: Manifest) -> FixedOffers:
+    """The node's data stores: the subfolders of its data folder, laid out as the terms say.
 
     Raises:
         InputError: A store that the terms name cannot be read.
     """
-    if node.data is None:
-        return {}
-    wanted = manifest.terms.data if manifest.terms else {}
-    return {p.name: open_folder(p, wanted.get(p.name)) for p in sorted(node.data.iterdir()) if p.is_dir()}
+    folders = [] if node.data is None else [p for p in sorted(node.data.iterdir()) if p.is_dir()]
+    offers = {p.name: Offer(p.name, p.resolve(), snapshot_of(p)) for p in folders}
+    for name, stated in (manifest.terms.data if manifest.terms else {}).items():
+        if name in offers:
+            offers[name].cohort(stated, datetime.now(UTC).date())
+    return FixedOffers(offers)
+
+
+def patients_of(offers: Offers, terms: Terms | None) -> int:
+    """How many patients the node's largest store has for an analysis; 0 where nobody says how to count."""
+    today, counts = datetime.now(UTC).date(), [0]
+    for name, stated in (terms.data if terms else {}).items():
+        if (offer := offers.get(name)) is not None:
+            counts.append(offer.cohort(stated, today).patients)
+    return max(counts)
 
 
 def make_sandbox(kind: SandboxKind, app_dir: Path, fab: Fab | None = None, image: str | None = None) -> Sandbox:
@@ -117,13 +131,14 @@ def _slow_imports(fab: Fab) -> tuple[str, ...]:
 
 def open_gates(
     plans: tuple[NodePlan, ...],
-    data: Mapping[str, Mapping[str, DataView]],
+    data: Mapping[str, Offers],
     policy: Policy,
     sandbox: Sandbox,
     noise_of: Callable[[str], NoiseSource],
     *,
     state: Path,
     logs: Path,
+    views: Path,
     seed: int,
     on_event: Callable[[Event], None],
     closing: ExitStack,
@@ -147,6 +162,7 @@ def open_gates(
             limits=policy.limits,
             noise=noise_of(plan.name),
             log_dir=logs,
+            view_dir=views,
             node_config={"partition-id": index, "num-partitions": len(plans)},
             seed=seed,
             on_event=on_event,

@@ -123,5 +123,6 @@ def _decide(gate: Gate, manifest: Manifest, status: Status, comment: str, *, uns
             by=SIMULATION_POLICY,
             at=datetime.now(UTC).isoformat(timespec="seconds"),
             comment=comment,
+            data=binding.data,
         )
     )

@@ -30,7 +30,15 @@ from flame_fl.simulation import facts
 from flame_fl.simulation.derive import derive
 from flame_fl.simulation.folder import Plan, default_folder, open_folder
 from flame_fl.simulation.grid import LocalGrid
-from flame_fl.simulation.nodes import NodePlan, make_sandbox, open_data, open_gates, plan_nodes, worker_count
+from flame_fl.simulation.nodes import (
+    NodePlan,
+    make_sandbox,
+    open_data,
+    open_gates,
+    patients_of,
+    plan_nodes,
+    worker_count,
+)
 from flame_fl.simulation.policy import Approve, Policy, apply, load_policy
 from flame_fl.simulation.refused import EveryDizRefusedError, RefusedWithoutTermsError, with_last_words
 from flame_fl.simulation.server import flower_log_to, forget_app, run_server_app
@@ -79,6 +87,7 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
             lambda node: ExactNoise(_noise_seed(settings.noise_seed, node)),
             state=settings.state or folder.path / "nodes",
             logs=folder.path / "logs",
+            views=app_dir.parent / "views",
             seed=settings.seed,
             on_event=tally.event,
             closing=closing,
@@ -195,7 +204,7 @@ class _Simulation:
 def _standing(gate: Gate, run: Run) -> Standing:
     said = gate.status(run).content.configs["flame"]
     record = gate.store.approval(str(said["digest"]))
-    patients = max((view.patients for view in gate.data.values()), default=0)
+    patients = patients_of(gate.data, record.terms if record else None)
     code = said["code"]
     assert isinstance(code, int)  # noqa: S101  (the gate wrote it)
     return Standing(gate.node, str(said["status"]), code, record.by if record else "", patients)

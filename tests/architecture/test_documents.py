@@ -94,7 +94,13 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
 
 def options_of(command: Any) -> set[str]:
     """What it understands, the options of `flame` itself included."""
-    own = {name for c in (command, CLI) for p in c.params for name in getattr(p, "opts", ())}
+    own = {
+        name
+        for c in (command, CLI)
+        for p in c.params
+        for kind in ("opts", "secondary_opts")
+        for name in getattr(p, kind, ())
+    }
     return {name for name in own if name.startswith("-")} | {"--help"}
 
 

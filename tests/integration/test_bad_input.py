@@ -9,7 +9,10 @@ import pytest
 
 from tests.integration.runs import NODES, TOY, edited, refusals, result
 
-STORE = '\n[tool.flame.data.cohort]\ntable = "samples.parquet"\npatient_id = "patient_id"\nmin_patients = 3\n'
+STORE = (
+    '\n[tool.flame.data.cohort]\ntable = "samples.parquet"\npatient_id = "patient_id"\ncolumns = ["*"]\n'
+    "min_patients = 3\n"
+)
 Given = tuple[object, ...]
 
 

@@ -27,6 +27,29 @@ FULL = terms_table(
             "metrics": [{"record": "metrics", "name": "loss", "kind": "mean", "min": 0.0, "max": 10.0}],
         }
     },
+    data={
+        "cohort": {
+            "kind": "table",
+            "table": "samples.parquet",
+            "patient_id": "patient_id",
+            "record_id": "record",
+            "columns": ["age", "sex"],
+            "files": ["betas.parquet"],
+            "features": ["cg1"],
+            "modalities": ["CT"],
+            "where": [{"column": "age", "op": "==", "value": 18}, {"column": "sex", "op": "in", "values": ["m"]}],
+            "min_patients": 10,
+        },
+        "genes": {
+            "kind": "table",
+            "table": "samples.parquet",
+            "patient_id": "patient_id",
+            "record_id": "record",
+            "columns": ["age"],
+            "features_file": "genes.txt",
+            "min_patients": 10,
+        },
+    },
     run_config={"rounds": {"min": 1.0, "max": 5.0}, "word": {"one_of": ["a", "b"]}},
     limits={"runs": 2, "requires_state": False},
     resources={
@@ -45,6 +68,9 @@ OTHER_WORDS = {
     "mean": "sum",
     "site": "none",
     "samples.parquet": "other.parquet",
+    "table": "images",
+    "==": "!=",
+    "in": "not in",
 }
 BASE = manifest_from(make_fab(FULL))
 
@@ -92,7 +118,7 @@ def test_every_field_of_the_format_is_stated_above() -> None:
     named = {tuple(k for k in path if isinstance(k, str)) for path in leaves(FULL)}
     missing = {tuple(k for k in path if isinstance(k, str)) for path in stated} - named
     unset = {path[-1] for path in missing}
-    assert unset <= {"length", "min", "max", "one_of"}  # alternatives to what is stated
+    assert unset <= {"length", "min", "max", "one_of", "features_file", "value"}  # alternatives to what is stated
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))

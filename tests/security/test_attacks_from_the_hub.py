@@ -12,7 +12,7 @@ from flame_fl.contract.refusal import Refusal, RefusalCode
 from flame_fl.contract.task import Reply, Run
 from flame_fl.gate.approval import Status
 from flame_fl.gate.workflow import NodeLimits
-from tests.support.gates import ENFORCED, TRAIN, World, make_fab, terms_table
+from tests.support.gates import ENFORCED, TRAIN, FakeOffer, World, make_fab, terms_table
 
 FAB = make_fab()
 NOISY = make_fab(terms_table(privacy=ENFORCED, messages={"train": TRAIN | {"per_run": 1000}}))
@@ -182,7 +182,7 @@ def test_status_tells_nothing_of_the_data(make_world: Make) -> None:
         world = make_world()
         assert world.data is not None
         view = world.data["cohort"]
-        world.data["cohort"] = type(view)(view.path, f"{n:064}", n)
+        world.data["cohort"] = FakeOffer(view.folder, f"{n:064}", n)
         world.decide(FAB)
         said.append(world.gate.status(Run(1, FAB)).content.configs["flame"])
     assert said[0] == said[1]

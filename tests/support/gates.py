@@ -4,8 +4,9 @@
 """
 
 import io
+import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,8 +22,11 @@ from flame_fl.contract.manifest import Manifest, manifest_of, parse_terms
 from flame_fl.contract.ports import Envelope, NoiseSource, SandboxSpec
 from flame_fl.contract.refusal import Refusal, RefusalCode
 from flame_fl.contract.task import Reply, Run, Task
-from flame_fl.contract.terms import MessageTerms, Privacy, Terms
-from flame_fl.data.folder import DataView
+from flame_fl.contract.terms import DataStore, MessageTerms, Privacy, Terms
+from flame_fl.data.cohort import Cohort
+from flame_fl.data.kind import Rows
+from flame_fl.data.layout import Layout, Wanted
+from flame_fl.data.offer import Offer
 from flame_fl.gate.approval import ApprovalRecord, Status
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Event, Gate, NodeLimits
@@ -64,7 +68,9 @@ def terms_table(*, privacy: Mapping[str, Any] = NO_CLAIM, **changes: Any) -> dic
             "ethics_reference": "A vote",
             "responsible_person": "A person",
         },
-        "data": {"cohort": {"table": "samples.parquet", "patient_id": "patient_id", "min_patients": 10}},
+        "data": {
+            "cohort": {"table": "samples.parquet", "patient_id": "patient_id", "columns": ["*"], "min_patients": 10}
+        },
         "messages": {"train": TRAIN},
         "run_config": {"rounds": {"min": 1, "max": 5}},
         "privacy": dict(privacy),
@@ -185,6 +191,35 @@ class FakeSandbox:
         return self.answer(message)
 
 
+class FakeOffer(Offer):
+    """A data store without records: so many patients, and a view with the folder's files, if there are any.
+
+    `people` may be set to other numbers between two messages.
+    """
+
+    def __init__(self, folder: Path, snapshot: str = "5" * 64, patients: int = 100) -> None:
+        super().__init__("cohort", folder, snapshot, Layout("table", "samples.parquet", "patient_id"))
+        self.people: Sequence[int] = range(patients)
+
+    def cohort(self, stated: DataStore, today: date) -> Cohort:
+        members = np.array(sorted(self.people), dtype=np.uint64)
+        return Cohort(members.astype(np.int64), len(members), members)
+
+    def view(self, rows: Rows, stated: DataStore, wanted: Wanted, project: str, into: Path) -> None:
+        shutil.copytree(self.folder, into) if self.folder.is_dir() else into.mkdir(parents=True)
+
+
+class FakeOffers(dict[str, FakeOffer]):
+    """The stores of a DIZ, which a test may change."""
+
+    def names(self) -> list[str]:
+        return sorted(self)
+
+    def get(self, name: str, snapshot: str | None = None) -> FakeOffer | None:  # type: ignore[override]
+        offer = super().get(name)
+        return None if offer is None or snapshot not in {None, offer.binding} else offer
+
+
 @dataclass
 class World:
     """One DIZ. `today` may be set to another day."""
@@ -193,14 +228,14 @@ class World:
     noise: NoiseSource = field(default_factory=lambda: ExactNoise(seed_for_tests=1))
     limits: NodeLimits = field(default_factory=lambda: NodeLimits(epsilon_cap=1000.0, delta=1e-5, min_patients=5))
     sandbox: FakeSandbox = field(default_factory=FakeSandbox)
-    data: dict[str, DataView] | None = None
+    data: FakeOffers | None = None
     today: date = TODAY
 
     def __post_init__(self) -> None:
         self.store = Store(self.folder / "state.db", durable=False)
         self.events: list[Event] = []
         if self.data is None:
-            self.data = {"cohort": DataView(self.folder / "cohort", "5" * 64, 100, ("samples.parquet", "patient_id"))}
+            self.data = FakeOffers(cohort=FakeOffer(self.folder / "cohort"))
         self.gate = Gate(
             node="DIZ-1",
             node_id=1,
@@ -210,6 +245,7 @@ class World:
             limits=self.limits,
             noise=self.noise,
             log_dir=self.folder,
+            view_dir=self.folder / "views",
             on_event=self.events.append,
             today=lambda: self.today,
         )
@@ -219,10 +255,8 @@ class World:
         manifest = manifest_from(raw_fab)
         steward_terms = changes.get("steward_terms")
         terms = None if changes.get("unsafe_open") else (steward_terms or manifest.terms)
-        fields = {
-            "binding_digest": self.gate.binding(manifest.app, terms, steward_terms).digest,
-            "by": "steward",
-        } | changes
+        binding = self.gate.binding(manifest.app, terms, steward_terms)
+        fields = {"binding_digest": binding.digest, "data": binding.data, "by": "steward"} | changes
         now = datetime.now(UTC).isoformat()
         self.store.put_approval(ApprovalRecord(manifest.digest, status, manifest, at=now, **fields))
         return manifest

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pydantic import ValidationError
 
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.drawing import draw, draw_table
 from flame_fl.data.kind import Rows, inside
-from flame_fl.data.layout import Layout, Wanted
+from flame_fl.data.layout import ALL, Layout, Wanted
 from flame_fl.data.schema import Column, Features, StoreSchema
 from flame_fl.data.select import chosen_columns, chosen_features, disguised
 
@@ -32,22 +33,28 @@ class TableKind:
         own = records.schema_of(self._table)
         self._require_ids(own.names)
         features = []
-        for name in self.layout.files:
-            schema = records.schema_of(inside(self.folder, name))
-            linked = self._link(schema.names, name)
-            rest = [field for field in schema if field.name != linked]
-            types = {records.column_type(field.type) for field in rest}
-            kind = types.pop() if len(types) == 1 else "other"
-            features.append(Features(file=name, names=tuple(field.name for field in rest), type=kind))
-        return StoreSchema(
-            kind=self.layout.kind,
-            table=self.layout.table,
-            patient_id=self.layout.patient_id,
-            record_id=self.layout.record_id,
-            files=self.layout.files,
-            columns=tuple(Column(name=field.name, type=records.column_type(field.type)) for field in own),
-            features=tuple(features),
-        )
+        try:
+            for name in self.layout.files:
+                schema = records.schema_of(inside(self.folder, name))
+                linked = self._link(schema.names, name)
+                rest = [field for field in schema if field.name != linked]
+                types = {records.column_type(field.type) for field in rest}
+                kind = types.pop() if len(types) == 1 else "other"
+                features.append(Features(file=name, names=tuple(field.name for field in rest), type=kind))
+            return StoreSchema(
+                kind=self.layout.kind,
+                table=self.layout.table,
+                patient_id=self.layout.patient_id,
+                record_id=self.layout.record_id,
+                files=self.layout.files,
+                columns=tuple(Column(name=field.name, type=records.column_type(field.type)) for field in own),
+                features=tuple(features),
+            )
+        except ValidationError:
+            raise InputError(
+                f"A table in {self.folder} has a column whose name is empty, too long, or not printable.",
+                mend="Rename it.",
+            ) from None
 
     def patients(self) -> list[str | None]:
         """The patient id of each row."""
@@ -69,6 +76,9 @@ class TableKind:
         names = records.schema_of(self._table).names
         self._require_ids(names)
         columns = chosen_columns(names, self.layout, wanted, str(self._table))
+        if self.layout.files and self.layout.record_id is not None:
+            self._require_unique(self.layout.record_id)
+        self._require_features(wanted)
         mask = np.zeros(int(rows[-1]) + 1 if len(rows) else 0, dtype=bool)
         mask[rows] = True
         kept: dict[str, set[str]] = {self.layout.patient_id: set(), self.layout.record_id or "": set()}
@@ -84,6 +94,15 @@ class TableKind:
                 writer.write(disguised(part, self.layout, disguise))
         for name in self.layout.files:
             self._cut(name, wanted, disguise, (kept, owners), _made(into, name))
+
+    def _require_unique(self, column: str) -> None:
+        """Two patients under one record id would share what the further tables say of it."""
+        named = [word for word in records.ids(self._table, column) if word is not None]
+        if len(set(named)) < len(named):
+            raise InputError(
+                f"Record ids in {self.layout.table} occur more than once in {column!r}.",
+                mend="Name a column whose values are unique.",
+            )
 
     def _note(self, part: pa.Table, kept: dict[str, set[str]], owners: dict[str, str]) -> None:
         patients = part.column(self.layout.patient_id).cast(pa.string()).to_pylist()
@@ -111,7 +130,7 @@ class TableKind:
         with records.Writer(to) as writer:
             for batch in records.batches(path, columns):
                 words = batch.column(linked).cast(pa.string()).to_pylist()
-                part = batch.filter(pa.array([word in kept[linked] for word in words]))
+                part = batch.filter(pa.array([word in kept[linked] for word in words], pa.bool_()))
                 words = [word for word in words if word in kept[linked]]
                 patients = words if linked == self.layout.patient_id else [owners[word] for word in words]
                 writer.write(disguised(part, self.layout, disguise, patients))
@@ -124,6 +143,16 @@ class TableKind:
             f"{self.folder / name} has neither the record id's column nor the patient id's.",
             mend="Name the column that links it with --record-id.",
         )
+
+    def _require_features(self, wanted: Wanted) -> None:
+        if wanted.features == ALL:
+            return
+        known = {n for name in self.layout.files for n in records.schema_of(inside(self.folder, name)).names}
+        if missing := set(wanted.features) - known:
+            raise InputError(
+                f"No further table in {self.folder} has a feature {min(missing)!r}.",
+                mend="Name features as the store's schema does.",
+            )
 
     def _require_ids(self, names: Sequence[str]) -> None:
         for column in (self.layout.patient_id, self.layout.record_id):
@@ -158,12 +187,14 @@ class TableKind:
 
 def wanted_of(wanted: Wanted, names: Sequence[str], files: Sequence[str]) -> Wanted:
     """The part of the wanted features that this file could have: with several files each has some of them."""
-    if len(files) < 2 or wanted.features == ("*",):
+    if len(files) < 2 or wanted.features == ALL:
         return wanted
     return Wanted(features=tuple(sorted(set(wanted.features) & set(names))))
 
 
 def _made(into: Path, name: str) -> Path:
+    if Path(name).is_absolute() or ".." in Path(name).parts:  # a schema may come from anywhere
+        raise InputError("A file name of the schema leads out of its folder.", mend="Name files relative to it.")
     path = into / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

@@ -144,8 +144,10 @@ class NodeLab(Lab):
         with ExitStack() as closing:
             store = open_store(self.opened, closing)
             gate = open_gate(self.opened, store)
-            binding = gate.binding(manifest.app, manifest.terms).digest
-            store.put_approval(ApprovalRecord(manifest.digest, status, manifest, binding, by="steward"))
+            binding = gate.binding(manifest.app, manifest.terms)
+            store.put_approval(
+                ApprovalRecord(manifest.digest, status, manifest, binding.digest, by="steward", data=binding.data)
+            )
         return manifest.digest
 
     def requests(self) -> list[dict[str, Any]]:

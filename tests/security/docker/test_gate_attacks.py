@@ -18,10 +18,9 @@ import pytest
 from flame_fl.contract.content import Content
 from flame_fl.contract.refusal import Refusal, RefusalCode
 from flame_fl.contract.task import Reply
-from flame_fl.data.folder import DataView
 from flame_fl.sandbox.docker import DockerSandbox, Images
 from tests.security.docker.kit import FORGE, MANY_BYTES, MEMORY, SECRET, attack, hostile_fab, order
-from tests.support.gates import ENFORCED, TRAIN, World, make_fab, terms_table, zip_of
+from tests.support.gates import ENFORCED, TRAIN, FakeOffer, FakeOffers, World, make_fab, terms_table, zip_of
 
 pytestmark = pytest.mark.docker
 
@@ -46,8 +45,7 @@ _legs = itertools.count(1)
 @pytest.fixture(scope="module")
 def diz(sandbox: DockerSandbox, cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A DIZ with a container sandbox, where both analyses are approved."""
-    view = DataView(cohort, "5" * 64, 100, ("samples.parquet", "patient_id"))
-    world: Any = World(tmp_path_factory.mktemp("diz"), sandbox=sandbox, data={"cohort": view})  # type: ignore[arg-type]
+    world: Any = World(tmp_path_factory.mktemp("diz"), sandbox=sandbox, data=FakeOffers(cohort=FakeOffer(cohort)))
     world.decide(FAB)
     world.decide(CLAIMED)
     yield world

@@ -163,9 +163,10 @@ class TestCheck:
         assert "train 20 metrics/num-examples count" in rows
 
     def test_lists_the_data_that_are_read(self, app: Path, flame: Flame) -> None:
-        """Each store with its least number of patients."""
+        """Each store with what the app sees of it, and its least number of patients."""
         edit(app, "[tool.flame.messages.train]", STORE + "[tool.flame.messages.train]")
-        assert "data store cohort: at least 25 patients" in flame("app", "check", app).out
+        said = " ".join(flame("app", "check", app).out.replace("│", " ").split())
+        assert "data store cohort: table samples.parquet, ids p as pseudonyms; every column; at least 25" in said
 
     def test_of_an_app_without_terms_says_what_to_do(self, app: Path, flame: Flame) -> None:
         """Exit code 2: no DIZ could approve it."""
@@ -211,7 +212,7 @@ class TestCheck:
         assert f": {verdict}." in said.out
 
 
-STORE = '[tool.flame.data.cohort]\ntable = "samples.parquet"\npatient_id = "p"\nmin_patients = 25\n\n'
+STORE = '[tool.flame.data.cohort]\ntable = "samples.parquet"\npatient_id = "p"\ncolumns = ["*"]\nmin_patients = 25\n\n'
 
 
 class TestUsefulness:

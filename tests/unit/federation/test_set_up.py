@@ -3,6 +3,8 @@
 from contextlib import ExitStack
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from flame_fl.contract.access import Access
@@ -32,7 +34,7 @@ def test_without_demo_nothing_is_offered_and_nothing_approved(home: Home) -> Non
     for name, port in zip(plan.nodes, plan.node_ports, strict=True):
         node = open_node(home.node(name))
         assert node.config.demo.approve_content == ()
-        assert node.registry.all() == {}
+        assert node.data.registry.all() == {}
         assert node.config.sandbox.kind == "docker"
         assert node.config.hub.address == f"127.0.0.1:{plan.hub_port}"
         assert node.config.supernode.port == port
@@ -76,14 +78,18 @@ def test_a_demonstration_offers_data_and_approves_one_content(home: Home, monkey
     from flame_fl.contract.fab import read_fab
     from flame_fl.contract.manifest import manifest_of
     from flame_fl.flower.bundle import build_fab
-    from tests.unit.node.conftest import cohort
 
     prepared: list[list[str]] = []
 
     def prepare(tool: str, arguments: list[str], app: Path) -> None:
         prepared.append(arguments)
         for number, name in enumerate(("DIZ-1", "DIZ-2")):
-            cohort(home.data / name / "methylation", patients=30 + number)
+            folder, ids = home.data / name / "methylation", [f"s{n}" for n in range(30 + number)]
+            folder.mkdir(parents=True)
+            pq.write_table(
+                pa.table({"patient_id": ids, "sample_id": ids, "age": [50] * len(ids)}), folder / "samples.parquet"
+            )
+            pq.write_table(pa.table({"sample_id": ids, "cg1": [0.5] * len(ids)}), folder / "betas.parquet")
 
     monkeypatch.setattr(module, "run_app_tool", prepare)
     monkeypatch.setattr(module, "_image", lambda wish, say: "sha256:" + "0" * 64)
@@ -94,8 +100,11 @@ def test_a_demonstration_offers_data_and_approves_one_content(home: Home, monkey
         node = open_node(home.node(name))
         assert node.config.demo.approve_content == (content,)
         assert node.images.of("any/app") == "sha256:" + "0" * 64
-        (store,) = node.registry.all().values()
-        assert (store.name, store.patients, store.mock) == ("methylation", 30 + number, False)
+        (store,) = node.data.registry.all().values()
+        version = store.current
+        assert (store.name, version.patients, version.spec.mock) == ("methylation", 30 + number, False)
+        assert (version.mode, version.spec.pseudonyms) == ("in-place", False)
+        assert version.spec.folder == home.data / name / "methylation"
         with ExitStack() as closing:
             rows = [entry["body"] for entry, _ in open_store(node, closing).audit_rows()]
         assert [body["by"] for body in rows if "store" in body] == ["DEMO"]

@@ -1,13 +1,17 @@
 """The state file: transactions that are whole or not there, and schemas that are known or refused."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from flame_fl.contract.errors import VerificationError
+from flame_fl.contract.refusal import RefusalCode
+from flame_fl.gate.approval import Status
 from flame_fl.gate.database import SCHEMA_VERSION, Database
 from flame_fl.gate.store import Store
+from tests.support.gates import World, make_fab, manifest_from
 
 
 @pytest.fixture
@@ -91,3 +95,55 @@ def test_opening_again_migrates_nothing(tmp_path: Path) -> None:
         entry(database, seq)
         database.close()
     assert count(tmp_path / "state.db") == 2
+
+
+def test_a_state_of_the_first_schema_is_carried_over(tmp_path: Path) -> None:
+    """Approvals stay readable; they name no version of the data, so nothing runs on them until they are made again."""
+    from flame_fl.gate.database import _MIGRATIONS
+
+    fab = make_fab()
+    manifest = manifest_from(fab)
+    folder = tmp_path / "diz"
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "state.db")) as old:
+        for statement in _MIGRATIONS[1].split(";"):
+            old.execute(statement)
+        old.execute(
+            "INSERT INTO approvals VALUES(?,?,?,?,?,NULL,0,'ada','2026-01-01','seen')",
+            (manifest.digest, manifest.app, "approved", manifest.model_dump_json(by_alias=True), "b" * 64),
+        )
+        old.execute("INSERT INTO audit SELECT 1, 'x', 'y' WHERE 0")
+        old.execute("PRAGMA user_version=1")
+        old.commit()
+    world = World(folder)
+    (record,) = world.store.approvals()
+    assert (record.analysis_digest, record.status, record.by, dict(record.data)) == (
+        manifest.digest, Status.APPROVED, "ada", {},
+    )  # fmt: skip
+    assert record.manifest == manifest
+    assert world.code(fab) is RefusalCode.TERMS_VIOLATED
+    assert world.sandbox.specs == []
+    world.decide(fab)
+    assert world.store.approvals()[0].data == {"cohort": "5" * 64}
+    world.released(fab)
+    world.store.close()
+    with closing(sqlite3.connect(folder / "state.db")) as now:
+        assert now.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole or not at all: the next start tries again, with nothing half-made in the way."""
+    from flame_fl.gate import database as module
+
+    path = tmp_path / "state.db"
+    with closing(sqlite3.connect(path)) as old:
+        for statement in module._MIGRATIONS[1].split(";"):
+            old.execute(statement)
+        old.execute("PRAGMA user_version=1")
+    with monkeypatch.context() as patch:
+        patch.setitem(module._MIGRATIONS, 2, module._MIGRATIONS[2] + "; CREATE TABLE audit(seq INTEGER)")
+        with pytest.raises(VerificationError, match="cannot be used"):
+            Database(path, durable=False)
+    database = Database(path, durable=False)
+    assert database.rows("PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    database.close()

@@ -1,15 +1,16 @@
 """The six steps, driven through a gate whose sandbox does what each test says."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from flame_fl.contract.content import Content
-from flame_fl.contract.errors import SandboxError, SandboxTimeoutError
+from flame_fl.contract.errors import InputError, SandboxError, SandboxTimeoutError
 from flame_fl.contract.frames import decode
 from flame_fl.contract.ports import Envelope, SandboxSpec
 from flame_fl.contract.refusal import RefusalCode
@@ -22,8 +23,11 @@ from tests.support.gates import (
     ENFORCED,
     NO_CLAIM,
     TRAIN,
+    FakeOffer,
+    FakeOffers,
     FakeSandbox,
     FakeSession,
+    NoNoise,
     World,
     good_update,
     make_fab,
@@ -127,7 +131,7 @@ class TestApproval:
         world.decide(FAB)
         assert world.data is not None
         view = world.data["cohort"]
-        world = world.replaced(data={"cohort": type(view)(view.path, "6" * 64, view.patients)})
+        world = world.replaced(data=FakeOffers(cohort=FakeOffer(view.folder, "6" * 64)))
         assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
 
     def test_another_sandbox_than_approved_is_refused(self, world: World) -> None:
@@ -215,7 +219,7 @@ class TestTerms:
         assert world.sandbox.specs == []
 
     def test_a_store_the_node_lacks_is_refused(self, make_world: Make) -> None:
-        world = make_world(data={})
+        world = make_world(data=FakeOffers())
         world.decide(FAB)
         assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
 
@@ -543,6 +547,373 @@ class TestDecisionsWhileTheAppWorks:
         assert len(world.sandbox.sessions) == 1
 
 
+def people_of(world: World, people: Sequence[int] | None = None) -> FakeOffer:
+    """The cohort's store; with `people`, after they changed."""
+    assert world.data is not None
+    offer = world.data["cohort"]
+    if people is not None:
+        offer.people = people
+    return offer
+
+
+def left_of(world: World) -> list[str]:
+    """What there is of views."""
+    views = world.folder / "views"
+    return sorted(str(path.relative_to(views)) for path in views.rglob("*")) if views.exists() else []
+
+
+def zero(content: Content) -> bool:
+    return all(not array.any() for array in content.arrays["arrays"].values())
+
+
+class TestPatients:
+    """A patient who withdraws is in no sandbox from then on, and in no difference between two answers."""
+
+    def test_a_view_lives_as_long_as_its_session(self, world: World) -> None:
+        """One for all messages of a run, in a folder that nobody can guess."""
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        (folder, view) = left_of(world)
+        assert len(folder) == 32
+        assert view == f"{folder}/cohort"
+        assert world.sandbox.specs[0].data == {"cohort": world.folder / "views" / view}
+        world.released(FAB, leg="2")
+        assert left_of(world) == [folder, view]
+        world.gate.end_run(7)
+        assert left_of(world) == []
+
+    def test_every_run_has_views_of_its_own(self, world: World) -> None:
+        world.decide(FAB)
+        for run_id in (1, 2):
+            world.released(FAB, run_id=run_id)
+        assert world.sandbox.specs[0].data != world.sandbox.specs[1].data
+        world.gate.end_run(1)
+        assert len(left_of(world)) == 2
+        world.gate.stop()
+        assert left_of(world) == []
+
+    @pytest.mark.parametrize("how", ["idle", "withdrawn approval", "dead session", "room", "no start"])
+    def test_no_view_outlives_its_session(self, make_world: Make, how: str) -> None:
+        world = make_world(limits=NodeLimits(10.0, 1e-5, 5, max_sessions=1))
+        world.decide(FAB)
+        if how == "no start":
+            world.sandbox.start = raises(SandboxError("no engine"))  # type: ignore[method-assign, assignment]
+            assert world.code(FAB) is RefusalCode.SANDBOX_FAILED
+            assert left_of(world) == []
+            return
+        world.released(FAB, leg="1")
+        if how == "idle":
+            world.gate.close_idle()
+        elif how == "withdrawn approval":
+            world.decide(FAB, Status.WITHDRAWN)
+            world.code(FAB, leg="2")
+        elif how == "dead session":
+            world.sandbox.answer = raises(SandboxError("it died"))
+            world.code(FAB, leg="2")
+        else:
+            world.released(FAB, run_id=8)
+            assert len(left_of(world)) == 2
+            world.gate.end_run(8)
+        assert left_of(world) == []
+
+    def test_half_of_the_views_is_none(self, world: World) -> None:
+        """The second store cannot be read: what was made of the first is not kept until the run's next message."""
+        assert world.data is not None
+
+        class Broken(FakeOffer):
+            def view(self, *arguments: object) -> None:
+                raise InputError("Another content.")
+
+        world.data["genomes"] = Broken(world.folder / "genomes")
+        both = {name: terms_table()["data"]["cohort"] for name in ("cohort", "genomes")}
+        fab = make_fab(terms_table(data=both))
+        world.decide(fab)
+        assert world.code(fab) is RefusalCode.TERMS_VIOLATED
+        assert "Another content" in world.detail
+        assert left_of(world) == []
+        assert world.sandbox.specs == []
+
+    def test_a_full_disk_is_no_refusal_of_the_data(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*arguments: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(FakeOffer, "view", full)
+        world.decide(FAB)
+        assert world.code(FAB) is RefusalCode.SANDBOX_FAILED
+        assert "No space left" in world.detail
+
+    def test_before_anything_was_released_a_smaller_cohort_needs_no_more(self, world: World) -> None:
+        world.decide(FAB)
+        world.sandbox.answer = raises(SandboxError("it died"))
+        world.code(FAB, leg="1")
+        people_of(world, range(99))
+        world.sandbox.answer = lambda message: good_update()
+        world.released(FAB, leg="2")
+
+    @pytest.mark.parametrize("people", [range(99), range(91), range(101), range(1, 101)])
+    def test_without_dp_a_withdrawal_ends_the_run(self, world: World, people: range) -> None:
+        """907, the session closed, its views gone, no sandbox started: two answers would show the few."""
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        people_of(world, people)
+        assert world.code(FAB, leg="2") is RefusalCode.WITHDRAWN_OR_EXPIRED
+        assert world.sandbox.sessions[0].closed
+        assert left_of(world) == []
+        assert len(world.sandbox.specs) == 1
+        assert world.code(FAB, run_id=8) is RefusalCode.WITHDRAWN_OR_EXPIRED  # no other run is a way round
+        assert len(world.sandbox.specs) == 1
+        assert [entry.state for entry in world.store.ledger()] == ["committed"]
+
+    def test_nothing_leaves_until_enough_differ(self, world: World) -> None:
+        """Then about the new cohort, in a session of its own; both cohorts count from then on."""
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        for number in (1, 5, 9):
+            people_of(world, range(100 - number))
+            assert world.code(FAB, leg=f"no-{number}") is RefusalCode.WITHDRAWN_OR_EXPIRED
+        people_of(world, range(90))
+        world.released(FAB, leg="2")
+        assert len(world.sandbox.specs) == 2
+        people_of(world, range(91))
+        assert world.code(FAB, leg="3") is RefusalCode.WITHDRAWN_OR_EXPIRED
+        people_of(world, range(100))
+        world.released(FAB, leg="3")
+
+    def test_the_nodes_own_minimum_counts_too(self, make_world: Make) -> None:
+        world = make_world(limits=NodeLimits(10.0, 1e-5, min_patients=20))
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        people_of(world, range(81))
+        assert world.code(FAB, leg="2") is RefusalCode.WITHDRAWN_OR_EXPIRED
+        people_of(world, range(80))
+        world.released(FAB, leg="2")
+
+    def test_a_withdrawal_and_its_retreat_leave_nothing_behind(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        people_of(world, range(99))
+        assert world.code(FAB, leg="2") is RefusalCode.WITHDRAWN_OR_EXPIRED
+        people_of(world, range(100))
+        world.released(FAB, leg="2")
+
+    def test_what_left_before_a_withdrawal_does_not_leave_again(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        people_of(world, range(99))
+        assert world.code(FAB, leg="1") is RefusalCode.WITHDRAWN_OR_EXPIRED
+
+    def test_released_cohorts_are_remembered_after_a_restart(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        world = world.replaced()
+        people_of(world, range(99))
+        assert world.code(FAB, leg="2") is RefusalCode.WITHDRAWN_OR_EXPIRED
+
+    def test_status_says_that_a_message_would_be_refused(self, world: World) -> None:
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        people_of(world, range(99))
+        assert world.gate.status(Run(7, FAB)).content.configs["flame"]["code"] == 907
+
+    def test_too_few_are_left(self, world: World) -> None:
+        """Below the minimum nothing runs, under a claim or not."""
+        for run_id, fab in enumerate((FAB, NOISY)):
+            people_of(world, range(100))
+            world.decide(fab)
+            world.released(fab, leg="1", run_id=run_id)
+            people_of(world, range(9))
+            assert world.code(fab, leg="2", run_id=run_id) is RefusalCode.TERMS_VIOLATED
+
+    def test_a_withdrawal_while_the_app_works_releases_nothing(self, world: World) -> None:
+        """The update holds the patient: 907, and the session that holds the view is ended."""
+        world.decide(FAB)
+
+        def somebody_withdraws(message: Envelope) -> Content:
+            people_of(world, range(99))
+            return good_update()
+
+        world.sandbox.answer = somebody_withdraws
+        assert world.code(FAB, leg="1") is RefusalCode.WITHDRAWN_OR_EXPIRED
+        assert world.sandbox.sessions[0].closed
+        assert left_of(world) == []
+        assert world.store.released_cohorts(world.store.approvals()[0].analysis_digest, "cohort") == []
+        world.sandbox.answer = lambda message: good_update()
+        world.released(FAB, leg="2")
+        assert len(world.sandbox.specs) == 2
+
+    def test_under_a_claim_a_run_goes_on_with_the_smaller_cohort(self, world: World) -> None:
+        """A new session with new views; no refusal, the noise covers one site's change."""
+        world.decide(NOISY)
+        world.released(NOISY, leg="1")
+        people_of(world, range(99))
+        world.released(NOISY, leg="2")
+        assert world.sandbox.sessions[0].closed
+        assert len(world.sandbox.specs) == 2
+        assert len(left_of(world)) == 2
+        (restarted,) = [body for kind, body in world.audit() if kind == "session-restarted"]
+        assert restarted["leg"] == "2"
+
+    @pytest.mark.parametrize("how", ["answers", "dies"])
+    def test_under_a_claim_the_leg_of_a_withdrawal_is_the_zero_vector(self, make_world: Make, how: str) -> None:
+        """Not a refusal: and the next leg is about those who are left. Without noise, to see it."""
+        world = make_world(noise=NoNoise())
+        world.decide(NOISY)
+        assert not zero(world.released(NOISY, leg="1"))
+
+        def somebody_withdraws(message: Envelope) -> Content:
+            people_of(world, range(99))
+            if how == "dies":
+                raise SandboxError("its session was ended")
+            return good_update()
+
+        world.sandbox.answer = somebody_withdraws
+        assert zero(world.released(NOISY, leg="2"))
+        assert "cohort changed" in world.detail
+        assert world.sandbox.sessions[0].closed
+        assert left_of(world) == []
+        world.sandbox.answer = lambda message: good_update()
+        assert not zero(world.released(NOISY, leg="3"))
+        assert len(world.sandbox.specs) == 2
+
+    @pytest.mark.parametrize("privacy", [NO_CLAIM, ENFORCED], ids=["no claim", "enforced"])
+    def test_another_thread_ends_the_session_in_the_middle_of_work(
+        self, make_world: Make, privacy: dict[str, Any]
+    ) -> None:
+        """As the node's watch does it: at once, views and all, while the app would go on for hours."""
+        world = make_world(noise=NoNoise())
+        fab = make_fab(terms_table(privacy=privacy))
+        world.decide(fab)
+        at_work, ended, seen = threading.Event(), threading.Event(), []
+
+        def works(message: Envelope) -> Content:
+            at_work.set()
+            assert ended.wait(20)
+            seen.append((world.sandbox.sessions[0].closed, left_of(world)))
+            raise SandboxError("its pipe was closed")
+
+        def watch() -> None:
+            assert at_work.wait(20)
+            assert world.gate.end_changed() == 0
+            people_of(world, range(99))
+            counts.append(world.gate.end_changed())
+            counts.append(world.gate.end_changed())
+            ended.set()
+
+        counts: list[int] = []
+        world.sandbox.answer = works
+        thread = threading.Thread(target=watch)
+        thread.start()
+        answer = world.ask(fab)
+        thread.join()
+        assert counts == [1, 0]
+        assert seen == [(True, [])]
+        if privacy is NO_CLAIM:
+            assert not isinstance(answer, Reply)
+            assert answer.code is RefusalCode.WITHDRAWN_OR_EXPIRED
+        else:
+            assert isinstance(answer, Reply)
+            assert zero(answer.content)
+
+    def test_a_session_without_the_patient_is_not_ended(self, world: World) -> None:
+        """Of another store, of another run."""
+        assert world.data is not None
+        world.data["genomes"] = FakeOffer(world.folder / "genomes")
+        other = make_fab(terms_table(data={"genomes": terms_table()["data"]["cohort"]}), name="other")
+        for fab, run_id in ((FAB, 1), (other, 2)):
+            world.decide(fab)
+            world.released(fab, run_id=run_id)
+        people_of(world, range(99))
+        assert world.gate.end_changed() == 1
+        assert [session.closed for session in world.sandbox.sessions] == [True, False]
+
+    def test_what_cannot_be_told_does_not_hold(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The watch goes on, and nobody's data stay in a sandbox on a doubt."""
+
+        def broken(*arguments: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        world.decide(FAB)
+        world.released(FAB)
+        monkeypatch.setattr(FakeOffer, "cohort", broken)
+        assert world.gate.end_changed() == 1
+        assert world.sandbox.sessions[0].closed
+
+
+class Versions(FakeOffers):
+    """A store of which several versions are kept; the last one is offered."""
+
+    def __init__(self, *versions: FakeOffer) -> None:
+        super().__init__(cohort=versions[-1])
+        self.versions = {version.binding: version for version in versions}
+
+    def get(self, name: str, snapshot: str | None = None) -> FakeOffer | None:  # type: ignore[override]
+        return self["cohort"] if snapshot is None else self.versions.get(snapshot)
+
+
+class TestVersions:
+    """An approval is for one version of the data, whatever is offered since."""
+
+    @pytest.fixture
+    def old(self, tmp_path: Path) -> FakeOffer:
+        (tmp_path / "old").mkdir()
+        (tmp_path / "old" / "which").write_text("old")
+        return FakeOffer(tmp_path / "old", "a" * 64)
+
+    @pytest.fixture
+    def new(self, tmp_path: Path) -> FakeOffer:
+        (tmp_path / "new").mkdir()
+        (tmp_path / "new" / "which").write_text("new")
+        return FakeOffer(tmp_path / "new", "b" * 64, patients=150)
+
+    @staticmethod
+    def which(world: World) -> str:
+        return (world.sandbox.specs[-1].data["cohort"] / "which").read_text()
+
+    def test_an_approval_stays_with_its_version(self, make_world: Make, old: FakeOffer, new: FakeOffer) -> None:
+        """The next message, the next run and a restart after a refresh: the old bytes, the old patients."""
+        world = make_world(data=Versions(old))
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        world = world.replaced(data=Versions(old, new))
+        world.released(FAB, leg="2")
+        assert self.which(world) == "old"
+        world.released(FAB, run_id=8)
+        assert self.which(world) == "old"
+
+    def test_a_new_approval_is_for_the_new_version(self, make_world: Make, old: FakeOffer, new: FakeOffer) -> None:
+        """And a session with the old one is not gone on with."""
+        data = Versions(old)
+        world = make_world(data=data)
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        data.versions[new.binding] = data["cohort"] = new
+        world.decide(FAB)
+        world.released(FAB, leg="2")
+        assert self.which(world) == "new"
+        assert world.sandbox.sessions[0].closed
+
+    def test_a_version_that_is_gone_is_not_replaced_by_another(
+        self, make_world: Make, old: FakeOffer, new: FakeOffer
+    ) -> None:
+        world = make_world(data=Versions(old))
+        world.decide(FAB)
+        world = world.replaced(data=Versions(new))
+        assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
+        assert world.sandbox.specs == []
+
+    def test_a_store_whose_content_changed_is_908(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        def changed(*arguments: object) -> None:
+            raise InputError("The data are not those that were registered.")
+
+        world.decide(FAB)
+        for method in ("cohort", "view"):
+            with monkeypatch.context() as patch:
+                patch.setattr(FakeOffer, method, changed)
+                assert world.code(FAB, leg=method) is RefusalCode.TERMS_VIOLATED
+                assert "not those that were registered" in world.detail
+        assert world.sandbox.specs == []
+
+
 class TestStop:
     """`stop` holds for what is going on and for what comes later."""
 
@@ -598,7 +969,7 @@ def test_a_session_that_cannot_be_closed_stops_nothing(world: World) -> None:
 
 def test_patients_are_those_of_the_table_and_column_that_the_terms_name(world: World) -> None:
     """A count of something else is no answer to how many patients there are."""
-    store = {"table": "other.parquet", "patient_id": "patient_id", "min_patients": 10}
+    store = {"table": "other.parquet", "patient_id": "patient_id", "columns": ["*"], "min_patients": 10}
     fab = make_fab(terms_table(data={"cohort": store}))
     world.decide(fab)
     assert world.code(fab) is RefusalCode.TERMS_VIOLATED

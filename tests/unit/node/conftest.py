@@ -9,12 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from flame_fl.contract.places import Places
+from flame_fl.data.spec import StoreSpec
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Gate
 from flame_fl.hub.tls import Certificates, make_certificates
 from flame_fl.node.config import NodeFiles
+from flame_fl.node.data import Adding, add
 from flame_fl.node.init import NewNode, init_node
-from flame_fl.node.stores import inspect
+from flame_fl.node.registry import Registration
 from flame_fl.node.wiring import Node, open_gate, open_node, open_store
 
 IMAGE = "sha256:" + "ab" * 32
@@ -63,12 +65,26 @@ def cohort(folder: Path, patients: int = 30, column: str = "patient_id") -> Path
     return folder
 
 
+def spec_of(folder: Path, **changes: object) -> StoreSpec:
+    """The registration of such a folder, as made-up data."""
+    layout = {"table": "samples.parquet", "patient_id": "patient_id"}
+    stated = {"layout": layout, "source": {"type": "folder", "path": str(folder)}, "mock": True}
+    return StoreSpec.model_validate(stated | changes)
+
+
+def offer(node: Node, name: str, folder: Path, **changes: object) -> Registration:
+    """Register a store, used where it lies."""
+    with ExitStack() as closing:
+        how = Adding(node.data_key, by="ada", copy=False)
+        return add(node.data, open_store(node, closing), name, spec_of(folder, **changes), how)
+
+
 @pytest.fixture
 def node(files: NodeFiles, places: Places, tmp_path: Path) -> Node:
     """A node that offers mock data `cohort` and runs apps in subprocesses."""
     change(places, 'kind = "docker"', 'kind = "subprocess"')
     node = open_node(places)
-    node.registry.put(inspect("cohort", cohort(tmp_path / "cohort"), "samples.parquet", "patient_id", mock=True))
+    offer(node, "cohort", cohort(tmp_path / "cohort"))
     return node
 
 

@@ -225,3 +225,26 @@ def test_stop_before_anything(world: World) -> None:
     started = time.monotonic()
     agent.run()
     assert (runtime.asked, time.monotonic() - started < 5) == (0, True)
+
+
+def test_patients_are_watched_while_an_app_works(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody withdraws: the sandbox is ended within a moment, and it is said; the thread ends with the agent."""
+    monkeypatch.setattr(module, "_WATCH_SECONDS", 0.01)
+    fab, said = make_fab(), list[str]()
+    world.decide(fab)
+    assert isinstance(world.gate.handle(Task(Run(7, fab), "1", "train", "1", sent_message())), Reply)
+    agent = Agent(FakeRuntime([]), world.gate, world.store, said.append)  # type: ignore[arg-type]
+    thread = threading.Thread(target=agent.watch_patients)
+    thread.start()
+    time.sleep(0.1)
+    assert said == []
+    assert world.data is not None
+    world.data["cohort"].people = range(99)
+    until = time.monotonic() + 20
+    while not said and time.monotonic() < until:
+        time.sleep(0.01)
+    assert said == ["patients changed: 1 sandboxes were ended, their views deleted"]
+    assert world.sandbox.sessions[0].closed
+    agent.stop()
+    thread.join(20)
+    assert not thread.is_alive()

@@ -17,7 +17,7 @@ from flame_fl.hub.tls import Certificates, make_certificates
 from flame_fl.node import check as module
 from flame_fl.node.check import Finding, check
 from flame_fl.node.wiring import Node, open_node
-from tests.unit.node.conftest import IMAGE, change
+from tests.unit.node.conftest import IMAGE, change, cohort, offer
 
 Hub = Callable[..., int]
 
@@ -131,7 +131,7 @@ def test_a_hub_that_speaks_no_tls(node: Node, places: Places) -> None:
     assert finding.mend
 
 
-@pytest.mark.parametrize("name", ["flower_key", "identity_key", "secret", "keys"])
+@pytest.mark.parametrize("name", ["flower_key", "identity_key", "data_key", "secret", "keys"])
 @pytest.mark.parametrize("bits", [0o040, 0o004])
 def test_a_key_that_others_can_read(node: Node, name: str, bits: int) -> None:
     """The file and the command."""
@@ -163,12 +163,13 @@ def test_a_disk_that_is_full(node: Node, monkeypatch: pytest.MonkeyPatch) -> Non
     assert (finding.holds, finding.said) == (False, "Only 0.1 GB are free for the state.")
 
 
-def test_a_store_that_nobody_can_read(node: Node, tmp_path: Path) -> None:
-    (tmp_path / "cohort" / "samples.parquet").chmod(0o600)
+def test_a_store_that_was_touched(node: Node, tmp_path: Path) -> None:
+    """The commands that say whether its content changed, and that register the change."""
+    cohort(tmp_path / "cohort", patients=31)
     finding = found(node)["data stores"]
     assert not finding.holds
-    assert "samples.parquet" in finding.said
-    assert "chmod -R o+rX" in finding.mend
+    assert "Files of data store 'cohort' were touched" in finding.said
+    assert finding.mend == "flame node data check cohort, then flame node data refresh cohort"
 
 
 def test_a_store_that_is_gone(node: Node, tmp_path: Path) -> None:
@@ -187,10 +188,7 @@ def test_a_flower_that_was_not_tested(node: Node, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_sandbox_that_confines_nothing_and_real_data(node: Node, tmp_path: Path) -> None:
-    from flame_fl.node.stores import inspect
-
-    real = inspect("real", tmp_path / "cohort", "samples.parquet", "patient_id", mock=False)
-    node.registry.put(real)
+    offer(node, "real", tmp_path / "cohort", mock=False)
     finding = found(node)["sandbox"]
     assert not finding.holds
     assert "'real' holds real data" in finding.said

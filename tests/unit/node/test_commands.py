@@ -10,14 +10,13 @@ import tomli_w
 
 from flame_fl.contract.places import Places
 from flame_fl.contract.refusal import RefusalCode
-from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Gate
 from flame_fl.node.config import NodeFiles
 from flame_fl.node.wiring import Node
 from tests.support.gates import make_fab, manifest_from, terms_table
 from tests.unit.cli.conftest import Said
 from tests.unit.cli.conftest import flame as _flame
-from tests.unit.node.conftest import IMAGE, change, cohort
+from tests.unit.node.conftest import IMAGE, change
 from tests.unit.node.decisions import LONG, ask, fab_of
 
 Flame = Callable[..., Said]
@@ -107,51 +106,6 @@ def test_without_a_node_every_command_says_how_to_make_one(flame: Flame, command
 def test_settings_that_are_wrong_are_named(flame: Flame, node: Node, places: Places) -> None:
     change(places, "pids = 512", "pidz = 512")
     assert "limits.pidz" in failed(flame("node", "status", "--json"), 2)["error"]
-
-
-class TestData:
-    def test_add_list_remove(self, flame: Flame, node: Node, tmp_path: Path) -> None:
-        """Registered, shown as unchanged, changed, gone; every step audited with who did it."""
-        folder = cohort(tmp_path / "more")
-        add = ("node", "data", "add", "more", folder, "--table", "samples.parquet", "--patient-id", "patient_id")
-        assert asjson(flame(*add, "--mock", "--json"))["patients"] == 30
-
-        def now() -> dict[str, str]:
-            return {row["name"]: row["now"] for row in asjson(flame("node", "data", "list", "--json"))}
-
-        assert now() == {"cohort": "unchanged", "more": "unchanged"}
-        cohort(folder, patients=31)
-        assert now()["more"] == "CHANGED"
-        assert "CHANGED" in flame("node", "data", "list").out
-        folder.rename(tmp_path / "moved")
-        assert now()["more"] == "GONE"
-        assert flame("node", "data", "remove", "more").code == 0
-        assert list(now()) == ["cohort"]
-        store = Store(node.files.database)
-        told = [(e["kind"], e["body"]["store"], e["body"]["by"]) for e, _ in store.audit_rows() if "store" in e["body"]]
-        store.close()
-        assert told == [("data-registered", "more", "ada"), ("data-removed", "more", "ada")]
-
-    def test_says_rows_and_patients(self, flame: Flame, node: Node, tmp_path: Path) -> None:
-        said = flame(
-            "node", "data", "add", "m", cohort(tmp_path / "m"), "--table", "samples.parquet", "--patient-id",
-            "patient_id", "--mock",
-        )  # fmt: skip
-        assert "m: 60 rows of 30 patients" in said.out
-
-    def test_real_data_need_docker(self, flame: Flame, node: Node, tmp_path: Path) -> None:
-        """Refused before anything is registered."""
-        said = flame(
-            "node", "data", "add", "real", cohort(tmp_path / "real"), "--table", "samples.parquet", "--patient-id",
-            "patient_id", "--json",
-        )  # fmt: skip
-        assert "real data" in failed(said, 2)["error"]
-        assert list(node.registry.all()) == ["cohort"]
-
-    def test_removing_what_is_not_there(self, flame: Flame, node: Node) -> None:
-        said = flame("node", "data", "remove", "nothing")
-        assert said.code == 2
-        assert "no data store 'nothing'" in said.err
 
 
 class TestDecisions:

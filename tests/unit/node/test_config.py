@@ -131,8 +131,8 @@ def test_every_file_is_in_the_state(tmp_path: Path) -> None:
     """FLAME_HOME moves all of it; the hub's authority may lie elsewhere, by an absolute path."""
     files = NodeFiles(tmp_path)
     config = parse_config(TEXT)
-    paths = [files.database, files.flower_key, files.identity_key, files.secret, files.stores, files.sandboxes,
-             files.logs, files.lock, files.ca(config)]  # fmt: skip
+    paths = [files.database, files.flower_key, files.identity_key, files.secret, files.data_key, files.views,
+             files.sandboxes, files.logs, files.lock, files.ca(config)]  # fmt: skip
     assert all(path.is_relative_to(tmp_path) for path in paths)
     assert len(set(paths)) == len(paths)
     elsewhere = parse_config(TEXT.replace('ca = "keys/hub-ca.crt"', 'ca = "/etc/ssl/hub.crt"'))

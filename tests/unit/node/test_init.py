@@ -22,15 +22,15 @@ def test_a_new_node_is_one_that_can_be_opened(files: NodeFiles, places: Places) 
     """It offers nothing, its audit chain begins with how it was made, and its settings say what was asked for."""
     node = open_node(places)
     assert (node.config.node.name, node.config.hub.address) == ("DIZ-1", "localhost:8000")
-    assert node.registry.all() == {}
+    assert node.data.registry.all() == {}
     assert node.config.demo.approve_content == ()
     assert node.config.sandbox.kind == "docker"
 
 
 def test_private_files_are_private(files: NodeFiles) -> None:
     """Keys, secret and folders of state: the owner's only, whatever the umask."""
-    assert [mode(p) for p in (files.flower_key, files.identity_key, files.secret)] == [0o600] * 3
-    assert [mode(p) for p in (files.keys, files.stores, files.sandboxes, files.logs)] == [0o700] * 4
+    assert [mode(p) for p in (files.flower_key, files.identity_key, files.data_key, files.secret)] == [0o600] * 4
+    assert [mode(p) for p in (files.keys, files.views, files.sandboxes, files.logs)] == [0o700] * 4
     assert mode(files.database) & 0o077 == 0
 
 
@@ -43,6 +43,12 @@ def test_the_keys_are_what_flower_and_we_need(files: NodeFiles) -> None:
     assert isinstance(identity, ed25519.Ed25519PrivateKey)
     for path, key in ((files.flower_key, flower), (files.identity_key, identity)):
         assert load_ssh_public_key(path.with_suffix(".pub").read_bytes()) == key.public_key()
+
+
+def test_the_key_of_the_data_is_random(files: NodeFiles) -> None:
+    """32 bytes: pseudonyms and snapshots' names come from it."""
+    assert len(files.data_key.read_bytes()) == 32
+    assert len(set(files.data_key.read_bytes())) > 8
 
 
 def test_two_nodes_share_nothing(ca: Path, tmp_path: Path) -> None:

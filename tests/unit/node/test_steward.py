@@ -13,10 +13,9 @@ from flame_fl.gate.approval import Status
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Gate
 from flame_fl.node.steward import Request, approve, find, read_terms, reject
-from flame_fl.node.stores import inspect
 from flame_fl.node.wiring import Node, open_gate, open_node
 from tests.support.gates import make_fab, manifest_from, terms_table
-from tests.unit.node.conftest import IMAGE, change, cohort
+from tests.unit.node.conftest import IMAGE, change, cohort, offer
 from tests.unit.node.decisions import LONG, ask, fab_of
 
 
@@ -27,7 +26,7 @@ def filed(gate: Gate, fab: bytes) -> str:
 
 
 def decide(gate: Gate, node: Node, word: str, terms: Path | None = None) -> Request:
-    return approve(gate, node.registry, word, terms_file=terms, by="ada", comment="why")
+    return approve(gate, word, terms_file=terms, by="ada", comment="why")
 
 
 def written(tmp_path: Path, **changes: object) -> Path:
@@ -128,7 +127,7 @@ def test_a_word_that_names_several_names_none(gate: Gate, monkeypatch: pytest.Mo
 
 
 def test_a_missing_store_names_the_command_that_adds_it(gate: Gate, node: Node) -> None:
-    data = {"other": {"table": "t.parquet", "patient_id": "pid", "min_patients": 10}}
+    data = {"other": {"table": "t.parquet", "patient_id": "pid", "columns": ["*"], "min_patients": 10}}
     digest = filed(gate, fab_of(data=data))
     with pytest.raises(InputError, match="no data store 'other'") as err:
         decide(gate, node, digest)
@@ -140,14 +139,40 @@ def test_a_store_that_vanished_cannot_be_approved(gate: Gate, node: Node, tmp_pa
     """Else an empty folder would be what is bound."""
     digest = filed(gate, fab_of())
     (tmp_path / "cohort").rename(tmp_path / "moved")
-    with pytest.raises(InputError, match="no data store 'cohort'"):
+    with pytest.raises(InputError, match=r"cohort/samples\.parquet cannot be read"):
         decide(gate, node, digest)
+    assert gate.store.approval(digest).status is Status.PENDING  # type: ignore[union-attr]
+
+
+def test_a_condition_that_does_not_fit_is_said_before_it_is_approved(gate: Gate, node: Node) -> None:
+    """Not with the first message of a run, as a refusal that nobody understands."""
+    for where, said in (
+        ({"column": "value", "op": "==", "value": "x"}, "condition on 'value'"),
+        ({"column": "age", "op": "present"}, "no column 'age'"),
+    ):
+        stated = terms_table()["data"]["cohort"] | {"where": [where]}
+        digest = filed(gate, fab_of(data={"cohort": stated}))
+        with pytest.raises(InputError, match=said):
+            decide(gate, node, digest)
+
+
+def test_what_is_approved_is_the_version_of_now(gate: Gate, node: Node) -> None:
+    """It is stored beside the binding: a refresh does not move an approval to other data."""
+    digest = filed(gate, fab_of())
+    decide(gate, node, digest)
+    record = gate.store.approval(digest)
+    assert record is not None
+    assert dict(record.data) == {"cohort": node.data.registry.get("cohort").current.binding}
+    reject(gate, digest, by="ada", comment="")
+    assert gate.store.approval(digest).data == record.data  # type: ignore[union-attr]
 
 
 def test_a_store_that_counts_by_another_column_is_not_approved(gate: Gate, node: Node, tmp_path: Path) -> None:
-    data = {"cohort": {"table": "samples.parquet", "patient_id": "case", "min_patients": 10}}
+    data = {"cohort": {"table": "samples.parquet", "patient_id": "case", "columns": ["*"], "min_patients": 10}}
     digest = filed(gate, fab_of(data=data))
-    with pytest.raises(InputError, match=r"'patient_id' in samples\.parquet; the analysis states 'case'") as err:
+    with pytest.raises(
+        InputError, match=r"samples\.parquet, patients 'patient_id'; the analysis states .* 'case'\."
+    ) as err:
         decide(gate, node, digest)
     assert "Register the store so" in err.value.mend
 
@@ -201,7 +226,7 @@ def test_stewards_terms_stand_in_for_the_stated_ones(gate: Gate, node: Node, tmp
 
 
 def test_terms_that_name_another_store_are_checked_too(gate: Gate, node: Node, tmp_path: Path) -> None:
-    data = {"other": {"table": "t.parquet", "patient_id": "pid", "min_patients": 10}}
+    data = {"other": {"table": "t.parquet", "patient_id": "pid", "columns": ["*"], "min_patients": 10}}
     digest = filed(gate, make_fab({}, name="plain"))
     with pytest.raises(InputError, match="no data store 'other'"):
         decide(gate, node, digest, written(tmp_path, data=data, run_config={}))
@@ -233,5 +258,5 @@ def test_data_registered_anew_with_the_same_content_need_no_new_approval(
 ) -> None:
     fab = fab_of()
     decide(gate, node, filed(gate, fab))
-    node.registry.put(inspect("cohort", cohort(tmp_path / "cohort"), "samples.parquet", "patient_id", mock=True))
+    offer(node, "cohort", cohort(tmp_path / "cohort"))
     assert ask(gate, fab, leg="2") is RefusalCode.SANDBOX_FAILED

@@ -169,7 +169,7 @@ def test_an_untested_flower_starts_nothing(node: Node, monkeypatch: pytest.Monke
 
 def test_without_an_engine_nothing_is_started(node: Node, places: Places, tmp_path: Path) -> None:
     """Unreachable, exit code 6; the lock is free again."""
-    node.registry.remove("cohort")
+    node.data.registry.remove("cohort")
     change(places, 'kind = "subprocess"', 'kind = "docker"')
     change(places, 'engine = ""', f'engine = "unix://{tmp_path}/no.sock"')
     docker = open_node(places)

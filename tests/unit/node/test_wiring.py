@@ -9,11 +9,10 @@ from flame_fl.contract.places import Places
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.gate.store import Store
 from flame_fl.node.config import NodeFiles
-from flame_fl.node.stores import inspect
 from flame_fl.node.wiring import Node, make_sandbox, open_gate, open_node, require_mock
 from flame_fl.sandbox.docker import DockerSandbox
 from flame_fl.sandbox.subprocess import SubprocessSandbox
-from tests.unit.node.conftest import IMAGE, change, cohort
+from tests.unit.node.conftest import IMAGE, change, cohort, offer
 from tests.unit.node.decisions import approve_stated, ask, fab_of
 
 OTHER = "sha256:" + "cd" * 32
@@ -43,8 +42,7 @@ def test_no_image_is_said_in_the_binding(files: NodeFiles, places: Places) -> No
 def test_real_data_need_a_real_sandbox(node: Node, tmp_path: Path) -> None:
     """The subprocess sandbox serves mock data only; one real store is enough to refuse it."""
     assert isinstance(make_sandbox(node), SubprocessSandbox)
-    real = inspect("real", cohort(tmp_path / "real"), "samples.parquet", "patient_id", mock=False)
-    node.registry.put(real)
+    real = offer(node, "real", cohort(tmp_path / "real"), mock=False)
     with pytest.raises(InputError, match="'real' holds real data") as err:
         make_sandbox(node)
     assert 'kind = "docker"' in err.value.mend
@@ -79,3 +77,13 @@ def test_a_state_that_is_none_is_not_touched(files: NodeFiles, places: Places) -
     with pytest.raises((VerificationError, InputError)):
         open_node(places)
     assert not files.database.exists()
+
+
+def test_a_node_without_its_data_key_has_no_gate(node: Node) -> None:
+    """Another key would give the same data other names, and the same patients other pseudonyms."""
+    node.files.data_key.unlink()
+    store = Store(node.files.database)
+    with pytest.raises(InputError, match="data cannot be read") as err:
+        open_gate(node, store)
+    assert "Restore it" in err.value.mend
+    store.close()

@@ -9,8 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from flame_fl.contract.errors import FlameError, InputError, VerificationError
+from flame_fl.data.offer import FixedOffers
 from flame_fl.privacy.discrete_gaussian import ExactNoise
-from flame_fl.simulation.nodes import NodePlan, make_sandbox, open_data, open_gates, plan_nodes, worker_count
+from flame_fl.simulation.nodes import (
+    NodePlan,
+    make_sandbox,
+    open_data,
+    open_gates,
+    patients_of,
+    plan_nodes,
+    worker_count,
+)
 from flame_fl.simulation.policy import load_policy
 from tests.support.gates import make_fab, manifest_from, terms_table
 
@@ -27,12 +36,13 @@ def store_in(node: Path, name: str = "cohort", patients: int = 12, column: str =
 def opened(plans: tuple[NodePlan, ...], state: Path, closing: ExitStack):
     return open_gates(
         plans,
-        {plan.name: {} for plan in plans},
+        {plan.name: FixedOffers({}) for plan in plans},
         load_policy(None, []),
         make_sandbox("in-process", state),
         lambda node: ExactNoise(),
         state=state,
         logs=state / "logs",
+        views=state / "views",
         seed=1,
         on_event=lambda event: None,
         closing=closing,
@@ -83,25 +93,27 @@ def test_data_stores_are_the_subfolders_with_their_patients(tmp_path: Path) -> N
     store_in(tmp_path)
     store_in(tmp_path, "images")
     views = open_data(NodePlan("A", tmp_path), MANIFEST)
-    assert {name: view.patients for name, view in views.items()} == {"cohort": 12, "images": 0}
+    assert list(views.names()) == ["cohort", "images"]
+    assert patients_of(views, MANIFEST.terms) == 12
 
 
 def test_an_app_without_terms_sees_stores_uncounted(tmp_path: Path) -> None:
     """Nobody has said which column holds a patient."""
     store_in(tmp_path)
     views = open_data(NodePlan("A", tmp_path), manifest_from(make_fab({})))
-    assert views["cohort"].patients == 0
+    assert list(views.names()) == ["cohort"]
+    assert patients_of(views, None) == 0
 
 
 def test_a_node_without_data_offers_none() -> None:
     """No folder, no store."""
-    assert open_data(NodePlan("A", None), MANIFEST) == {}
+    assert list(open_data(NodePlan("A", None), MANIFEST).names()) == []
 
 
 def test_a_store_without_its_table_is_bad_input(tmp_path: Path) -> None:
     """The sentence names the table that the terms name."""
     (tmp_path / "cohort").mkdir()
-    with pytest.raises(InputError, match=r"no table .*samples\.parquet"):
+    with pytest.raises(InputError, match=r"no .*samples\.parquet"):
         open_data(NodePlan("A", tmp_path), MANIFEST)
 
 
@@ -175,4 +187,4 @@ def test_a_store_that_the_terms_do_not_name_is_not_read(tmp_path: Path) -> None:
     store_in(tmp_path)
     (store_in(tmp_path, "notes") / "samples.parquet").write_text("no table")
     raw = make_fab(terms_table())
-    assert open_data(NodePlan("A", tmp_path), manifest_from(raw))["cohort"].patients == 12
+    assert patients_of(open_data(NodePlan("A", tmp_path), manifest_from(raw)), manifest_from(raw).terms) == 12

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from flame_fl.sandbox.scratch import remove_tree
+from flame_fl.data.files import remove_tree
 
 
 def nest(root: Path, depth: int) -> None:

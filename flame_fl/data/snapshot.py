@@ -1,0 +1,242 @@
+"""Snapshots: which bytes a store consists of, named by a keyed hash, and whether they are still those bytes.
+
+A content hash of patients' data lets whoever guesses the data confirm the guess, so a snapshot's name is an HMAC under
+a key of the node's, and stays there. Files are hashed by several threads (hashlib leaves the interpreter meanwhile).
+"""
+
+import errno
+import hmac
+import os
+import shutil
+import stat
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from flame_fl.contract.errors import FlameError, InputError
+
+Mode = Literal["reflink", "copy", "in-place", "fetched"]
+Progress = Callable[[int, int], None]
+_CHUNK = 1 << 22
+_FICLONE = 0x40049409
+
+
+@dataclass(frozen=True)
+class FileMark:
+    """One file: what was hashed, and what would show that it was touched since."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A store's bytes at one time.
+
+    Attributes:
+        id: HMAC over the files' names and hashes.
+        folder: Where they are.
+        mode: Whether that is a copy of ours, or the source's own folder.
+        files: Every file.
+    """
+
+    id: str
+    folder: str
+    mode: Mode
+    files: tuple[FileMark, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(mark.size for mark in self.files)
+
+    def as_json(self) -> dict[str, object]:
+        """For the registry."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stated: dict[str, object]) -> "Snapshot":
+        """Back again."""
+        files = tuple(FileMark(**mark) for mark in stated["files"])  # type: ignore[attr-defined]
+        return cls(**{**stated, "files": files})  # type: ignore[arg-type]
+
+
+def take(folder: Path, names: Sequence[str], key: bytes, *, mode: Mode, progress: Progress | None = None) -> Snapshot:
+    """Hash a folder's files.
+
+    Raises:
+        InputError: A file is gone, is a link, or cannot be read; or it changed while it was read.
+    """
+    marks = _hashed(folder, names, progress)
+    return Snapshot(content_id(marks, key), str(folder), mode, marks)
+
+
+def content_id(marks: Sequence[FileMark], key: bytes) -> str:
+    """The name of this content."""
+    lines = sorted(os.fsencode(mark.name) + f"\0{mark.sha256}\n".encode() for mark in marks)
+    return hmac.new(key, b"".join(lines), sha256).hexdigest()
+
+
+def changed(snapshot: Snapshot) -> bool:
+    """Whether a file's size, time or inode is another than when it was hashed, or a file is gone."""
+    folder = Path(snapshot.folder)
+    for mark in snapshot.files:
+        try:
+            seen = os.lstat(folder / mark.name)
+        except OSError:
+            return True
+        if (seen.st_size, seen.st_mtime_ns, seen.st_ino) != (mark.size, mark.mtime_ns, mark.inode):
+            return True
+    return False
+
+
+def verify(snapshot: Snapshot, key: bytes, progress: Progress | None = None) -> Snapshot:
+    """Hash it all again.
+
+    Returns:
+        The snapshot with the times and inodes of now.
+
+    Raises:
+        InputError: It is not what it was.
+    """
+    again = take(Path(snapshot.folder), [m.name for m in snapshot.files], key, mode=snapshot.mode, progress=progress)
+    if again.id != snapshot.id:
+        raise InputError(
+            "The data are not those that were registered: their content changed.",
+            mend="Register the change as a new version: `flame node data refresh`.",
+        )
+    return again
+
+
+def keep(source: Path, names: Sequence[str], into: Path, *, may_copy: bool, progress: Progress | None = None) -> Mode:
+    """Make a copy of our own in an empty folder: by reflink where the file system can, else by copying if allowed.
+
+    Returns:
+        "reflink" or "copy"; "in-place" if nothing was made, because neither was possible or allowed.
+
+    Raises:
+        InputError: A file of the source cannot be read.
+        FlameError: The disk is full, for example. What was made so far is removed.
+    """
+    for name in names:
+        _require_readable(source / name)
+    try:
+        return _keep(source, names, into, may_copy=may_copy, progress=progress)
+    except OSError as err:
+        shutil.rmtree(into, ignore_errors=True)
+        if err.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise FlameError(
+                "The disk is full: the snapshot was not made, and nothing was registered.",
+                mend="Make room, or use the data where they lie: --in-place.",
+            ) from None
+        raise FlameError(
+            f"The snapshot could not be written ({err.strerror}).", mend="See the permissions of the state folder."
+        ) from None
+
+
+def _keep(source: Path, names: Sequence[str], into: Path, *, may_copy: bool, progress: Progress | None) -> Mode:
+    into.mkdir(mode=0o700, parents=True)
+    cloned = False
+    for number, name in enumerate(names):
+        target = into / name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        cloned = _clone(source / name, target)
+        if not cloned:
+            if number == 0 and not may_copy:
+                shutil.rmtree(into)
+                return "in-place"
+            break
+        target.chmod(0o400)
+    if cloned or not names:
+        return "reflink"
+    if not may_copy:
+        shutil.rmtree(into)
+        return "in-place"
+    _room(source, names, into)
+    total, done = sum((source / name).stat().st_size for name in names), 0
+    for name in names:
+        target = into / name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        shutil.copyfile(source / name, target, follow_symlinks=False)
+        target.chmod(0o400)
+        done += target.stat().st_size
+        if progress is not None:
+            progress(done, total)
+    return "copy"
+
+
+def _require_readable(path: Path) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as err:
+        raise InputError(f"{path} cannot be read ({err.strerror}).", mend="Correct its permissions.") from None
+    is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
+    if not is_file:
+        raise InputError(f"{path} is no file.", mend="Put the file itself into the data store.")
+
+
+def _room(source: Path, names: Sequence[str], into: Path) -> None:
+    needed = sum((source / name).stat().st_size for name in names)
+    if needed > shutil.disk_usage(into).free:
+        raise OSError(errno.ENOSPC, "no space")
+
+
+def _clone(source: Path, target: Path) -> bool:
+    """Share the blocks of a file, copied when one side writes (btrfs, XFS): ioctl_ficlone(2)."""
+    from fcntl import ioctl  # noqa: PLC0415
+
+    with source.open("rb") as reading, target.open("xb") as writing:
+        try:
+            ioctl(writing.fileno(), _FICLONE, reading.fileno())
+        except OSError as err:
+            if err.errno in {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM}:
+                target.unlink()
+                return False
+            raise
+    return True
+
+
+def _hashed(folder: Path, names: Sequence[str], progress: Progress | None) -> tuple[FileMark, ...]:
+    total, done = 0, 0
+    for name in names:
+        try:
+            total += os.lstat(folder / name).st_size
+        except OSError as err:
+            raise InputError(f"{folder / name} cannot be read ({err.strerror}).", mend="See the folder.") from None
+
+    def count(size: int) -> None:
+        nonlocal done
+        done += size
+        if progress is not None:
+            progress(done, total)
+
+    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
+        return tuple(pool.map(lambda name: _mark(folder, name, count), names))
+
+
+def _mark(folder: Path, name: str, count: Callable[[int], None]) -> FileMark:
+    path = folder / name
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            before, state, buffer = os.fstat(file.fileno()), sha256(), bytearray(_CHUNK)
+            view = memoryview(buffer)
+            while size := file.readinto(buffer):
+                state.update(view[:size])
+                count(size)
+            after = os.fstat(file.fileno())
+    except OSError as err:
+        if err.errno == errno.ELOOP:
+            raise InputError(f"{path} is a link.", mend="Put the file itself into the data store.") from None
+        raise InputError(f"{path} cannot be read ({err.strerror}).", mend="Correct its permissions.") from None
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InputError(f"{path} changed while it was read.", mend="Wait until whoever writes it has ended.")
+    return FileMark(name, after.st_size, after.st_mtime_ns, after.st_ino, state.hexdigest())

@@ -1,0 +1,1 @@
+"""The mean intensity of images per modality, for the tests."""
