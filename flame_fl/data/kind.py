@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +78,14 @@ class Kind(Protocol):
         Raises:
             InputError: The schema cannot be made so.
         """
+
+
+@runtime_checkable
+class CutsAtOnce(Protocol):
+    """A kind that writes many views while it reads its store once."""
+
+    def cut(self, parts: Sequence[Rows], wanted: Wanted, disguise: Disguise, intos: Sequence[Path]) -> None:
+        """As `Kind.subset`, for each part and its folder."""
 
 
 _KINDS: dict[KindName, tuple[str, str, tuple[str, ...], str]] = {  # module, class, what it needs, the extra

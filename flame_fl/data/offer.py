@@ -2,18 +2,20 @@
 
 import hmac
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from flame_fl.contract.data_terms import DataStore
 from flame_fl.contract.errors import InputError
 from flame_fl.data.cohort import Cohort, choose
-from flame_fl.data.disguise import Disguise, derived_key
-from flame_fl.data.kind import Kind, Rows, open_kind
+from flame_fl.data.disguise import Disguise, block_of, derived_key
+from flame_fl.data.kind import CutsAtOnce, Kind, Rows, open_kind
 from flame_fl.data.layout import Layout, Wanted, layout_of
 from flame_fl.data.patients import PatientRegister, Revision
 from flame_fl.data.spec import CohortRule
@@ -127,30 +129,65 @@ class Offer:
             InputError: The files are not the snapshot's, or something wanted is not there.
             OSError: It cannot be written.
         """
+        self.views([rows], stated, wanted, project, [into])
+
+    def views(
+        self, parts: Sequence[Rows], stated: DataStore, wanted: Wanted, project: str, intos: Sequence[Path]
+    ) -> None:
+        """Write several views, such as one per block of patients, reading the store once where its kind can.
+
+        Raises:
+            InputError: As `view`.
+            OSError: As `view`.
+        """
         self.unchanged(fully=True)
-        into.mkdir(parents=True)
-        disguise = self.disguise(project)
-        self.kind(stated).subset(rows, wanted, disguise, into)
-        said = {
-            "flame_store": 1,
-            "name": self.name,
-            "kind": stated.kind,
-            "table": stated.table,
-            "patient_id": stated.patient_id,
-            "record_id": stated.record_id,
-            "files": list(stated.files),
-            "pseudonyms": disguise.key is not None,
-            "dates_shifted": disguise.shift_days > 0,
-        }
-        (into / STORE_FILE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-        for path in (into, *into.rglob("*")):
-            path.chmod(0o755 if path.is_dir() else 0o444)
+        for into in intos:
+            into.mkdir(parents=True)
+        kind, disguise = self.kind(stated), self.disguise(project)
+        if isinstance(kind, CutsAtOnce):
+            kind.cut(parts, wanted, disguise, intos)
+        else:
+            for rows, into in zip(parts, intos, strict=True):
+                kind.subset(rows, wanted, disguise, into)
+        for into in intos:
+            _describe(into, self.name, stated, disguise)
+
+    def blocks(self, cohort: Cohort, stated: DataStore, count: int, key: bytes) -> tuple[Rows, ...]:
+        """The cohort's records in so many disjoint blocks of patients, by a keyed hash of the patient's id.
+
+        A patient's records stay together; which block it is depends on the id and the key alone, so that nobody else's
+        coming or going moves anybody. Nothing is balanced, and a block may be empty.
+
+        Raises:
+            InputError: The store cannot be read.
+        """
+        patients = self.kind(stated).patients()
+        of = np.array([block_of(key, str(patients[row]), count) for row in cohort.rows], dtype=np.int64)
+        return tuple(cohort.rows[of == block] for block in range(count))
 
     def disguise(self, project: str) -> Disguise:
         """How ids and dates are shown to a project."""
         if not self.pseudonyms or self.key is None:
             return Disguise()
         return Disguise(derived_key(self.key, f"pseudonyms\0{project}"), self.shift_days)
+
+
+def _describe(into: Path, name: str, stated: DataStore, disguise: Disguise) -> None:
+    """Say in the view what it is, and let a sandbox's user read it and nobody write it."""
+    said = {
+        "flame_store": 1,
+        "name": name,
+        "kind": stated.kind,
+        "table": stated.table,
+        "patient_id": stated.patient_id,
+        "record_id": stated.record_id,
+        "files": list(stated.files),
+        "pseudonyms": disguise.key is not None,
+        "dates_shifted": disguise.shift_days > 0,
+    }
+    (into / STORE_FILE).write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
+    for path in (into, *into.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o444)
 
 
 class Offers(Protocol):

@@ -293,6 +293,10 @@ def _header(path: Path) -> tuple[list[str], int]:
 
 def _require(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
     for column in columns:
+        if len(names) == 1 and ";" in names[0]:
+            raise InputError(
+                f"{path} separates its columns by semicolons.", mend="Export it with commas, or with tabs as .tsv."
+            )
         if names.count(column) != 1:
             raise InputError(f"{path} has no column {column!r}, or two.", mend="Name columns as the table does.")
 

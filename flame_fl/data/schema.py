@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from flame_fl.contract.canonical import digest
+from flame_fl.contract.data_terms import FileName
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.words import Frozen, ItemName, Moderate, Name, Scalar
 from flame_fl.data.layout import KindName, Layout
@@ -42,7 +43,7 @@ class Column(Frozen):
 class Features(Frozen):
     """A matrix beside the table: genes, CpGs, variants, or the columns of one further table."""
 
-    file: ItemName
+    file: FileName
     names: tuple[ItemName, ...]
     type: ColumnType = "float"
     min: Moderate | None = None
@@ -65,10 +66,10 @@ class StoreSchema(Frozen):
 
     schema_version: Literal[1] = 1
     kind: KindName
-    table: ItemName
+    table: FileName
     patient_id: ItemName
     record_id: ItemName | None = None
-    files: tuple[ItemName, ...] = ()
+    files: tuple[FileName, ...] = ()
     columns: tuple[Column, ...]
     features: tuple[Features, ...] = ()
     pictures: tuple[Picture, ...] = ()

@@ -67,13 +67,32 @@ class Snapshot:
         return cls(**{**stated, "files": files})  # type: ignore[arg-type]
 
 
-def take(folder: Path, names: Sequence[str], key: bytes, *, mode: Mode, progress: Progress | None = None) -> Snapshot:
+def take(
+    folder: Path,
+    names: Sequence[str],
+    key: bytes,
+    *,
+    mode: Mode,
+    known: Sequence[FileMark] = (),
+    progress: Progress | None = None,
+) -> Snapshot:
     """Hash a folder's files.
+
+    Args:
+        folder: Where they are.
+        names: Relative to it.
+        key: The node's.
+        mode: Whose folder it is.
+        known: Files that were hashed before: one with the same size, time and inode is not read again.
+        progress: Told how many bytes are done, of how many.
 
     Raises:
         InputError: A file is gone, is a link, or cannot be read; or it changed while it was read.
     """
-    marks = _hashed(folder, names, progress)
+    wanted = set(names)
+    same = {mark.name: mark for mark in known if mark.name in wanted and not _touched(folder, mark)}
+    fresh = _hashed(folder, [name for name in names if name not in same], progress)
+    marks = tuple(sorted((*same.values(), *fresh), key=lambda mark: mark.name))
     return Snapshot(content_id(marks, key), str(folder), mode, marks)
 
 
@@ -85,15 +104,15 @@ def content_id(marks: Sequence[FileMark], key: bytes) -> str:
 
 def changed(snapshot: Snapshot) -> bool:
     """Whether a file's size, time or inode is another than when it was hashed, or a file is gone."""
-    folder = Path(snapshot.folder)
-    for mark in snapshot.files:
-        try:
-            seen = os.lstat(folder / mark.name)
-        except OSError:
-            return True
-        if (seen.st_size, seen.st_mtime_ns, seen.st_ino) != (mark.size, mark.mtime_ns, mark.inode):
-            return True
-    return False
+    return any(_touched(Path(snapshot.folder), mark) for mark in snapshot.files)
+
+
+def _touched(folder: Path, mark: FileMark) -> bool:
+    try:
+        seen = os.lstat(folder / mark.name)
+    except OSError:
+        return True
+    return (seen.st_size, seen.st_mtime_ns, seen.st_ino) != (mark.size, mark.mtime_ns, mark.inode)
 
 
 def verify(snapshot: Snapshot, key: bytes, progress: Progress | None = None) -> Snapshot:

@@ -80,7 +80,7 @@ def add(files: DataFiles, store: Store, name: str, spec: StoreSpec, how: Adding)
     _check_name(name)
     registry = files.registry
     with _incoming(registry) as incoming:
-        snapshot, provenance = _taken(spec, how, incoming)
+        snapshot, provenance = _taken(spec, how, incoming, _hashed_before(registry, name))
         folder = Path(snapshot.folder)
         kind = open_kind(folder, spec.layout.layout)
         schema, found = kind.schema(), looked_at(kind, spec, files)
@@ -248,7 +248,14 @@ def replace_made(path: Path, data: bytes) -> None:
     replace(path, data, PRIVATE)
 
 
-def _taken(spec: StoreSpec, how: Adding, incoming: Path) -> tuple[Snapshot, str]:
+def _hashed_before(registry: Registry, name: str) -> Snapshot | None:
+    """The store's current snapshot, where it lies in its source: what was not touched since is not read again."""
+    if not registry.path(name).is_file() or (version := registry.get(name).current).mode != "in-place":
+        return None
+    return registry.snapshot(version)
+
+
+def _taken(spec: StoreSpec, how: Adding, incoming: Path, before: Snapshot | None) -> tuple[Snapshot, str]:
     """The source's bytes, hashed: where they lie, or in a copy of ours."""
     source, mode, provenance = spec.source, "in-place", ""
     if isinstance(source, FolderSource):
@@ -266,7 +273,14 @@ def _taken(spec: StoreSpec, how: Adding, incoming: Path) -> tuple[Snapshot, str]
             if path.is_file():
                 path.chmod(0o400)
     checked: Mode = mode  # type: ignore[assignment]
-    told = take(folder, names, how.key, mode=checked, progress=lambda done, total: how.progress("hashing", done, total))
+    told = take(
+        folder,
+        names,
+        how.key,
+        mode=checked,
+        known=before.files if before is not None and before.folder == str(folder) else (),
+        progress=lambda done, total: how.progress("hashing", done, total),
+    )
     return told, provenance
 
 

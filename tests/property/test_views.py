@@ -58,15 +58,17 @@ class Blocks:
 
 def cut(offer: Offer, stated: DataStore, count: int, into: Path) -> Blocks:
     """Cut a store into so many blocks, as the gate would."""
-    rows = offer.cohort(stated, TODAY).rows
+    cohort = offer.cohort(stated, TODAY)
     owners = offer.kind(stated).patients()
-    names = [str(owners[row]) for row in rows]
+    names = [str(owners[row]) for row in cohort.rows]
     blocks = np.array([block_of(BLOCK_KEY, name, count) for name in names], dtype=np.int64)
+    parts = offer.blocks(cohort, stated, count, BLOCK_KEY)
+    assert [part.tolist() for part in parts] == [cohort.rows[blocks == block].tolist() for block in range(count)]
+    intos = [into / str(block) for block in range(count)]
+    offer.views(parts, stated, wanted_of(stated, {}), PROJECT, intos)
     views: Views = {}
     patients: dict[int, list[str | None]] = {}
-    for block in range(count):
-        folder = into / str(block)
-        offer.view(rows[blocks == block], stated, wanted_of(stated, {}), PROJECT, folder)
+    for block, folder in enumerate(intos):
         views[block] = {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
         patients[block] = open_kind(folder, layout_of(stated)).patients()
     disguise = offer.disguise(PROJECT)
@@ -232,13 +234,14 @@ def test_a_view_that_counted_the_whole_cohort_would_be_found_out(
     """The control: with the number of all records in every view, more than one block changes."""
     table = Table(tuple(Row(person, 40, "yes") for person in PEOPLE), ".csv", further=False)
     register = PatientRegister(tmp_path / "patients")
-    real = Offer.view
+    real = Offer.views
 
-    def counts(self: Offer, rows: Any, stated: DataStore, wanted: Any, project: str, into: Path) -> None:
-        real(self, rows, stated, wanted, project, into)
-        (into / "count").write_text(str(len(self.cohort(stated, TODAY).rows)))
+    def counts(self: Offer, parts: Any, stated: DataStore, wanted: Any, project: str, intos: Any) -> None:
+        real(self, parts, stated, wanted, project, intos)
+        for into in intos:
+            (into / "count").write_text(str(len(self.cohort(stated, TODAY).rows)))
 
-    monkeypatch.setattr(Offer, "view", counts)
+    monkeypatch.setattr(Offer, "views", counts)
     offer = table_offer(table, tmp_path / "store", register)
     whole = cut(offer, table.stated, 4, tmp_path / "a")
     register.opt_out(["p1"])

@@ -140,8 +140,6 @@ def _client(source: S3Source) -> Any:
         region_name=source.region,
         signature_version="s3v4",
         s3={"addressing_style": "path" if source.path_style else "virtual"},
-        use_fips_endpoint=False,
-        use_dualstack_endpoint=False,
         retries={"mode": "standard", "total_max_attempts": 5},
         connect_timeout=10,
         read_timeout=60,

@@ -4,14 +4,15 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import flame_fl.data.snapshot as module
 from flame_fl.contract.errors import FlameError, InputError
-from flame_fl.data.snapshot import Snapshot, changed, content_id, keep, take, verify
+from flame_fl.data.snapshot import FileMark, Snapshot, changed, content_id, keep, take, verify
 
 KEY = b"k" * 32
 NAMES = ("a.csv", "in/b.bin")
@@ -276,3 +277,23 @@ class TestKeeping:
         with pytest.raises(InputError, match=r"in/b\.bin"):
             keep(folder, NAMES, tmp_path / "own", may_copy=True)
         assert not (tmp_path / "own").exists()
+
+
+def test_what_was_not_touched_is_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large folder that grew by a file, one file is hashed; the name is that of a full reading."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_text(name)
+    first = take(tmp_path, ["a", "b"], KEY, mode="in-place")
+    (tmp_path / "b").write_text("other")
+    read: list[str] = []
+    real = module._mark
+
+    def noted(folder: Path, name: str, count: Callable[[int], None]) -> FileMark:
+        read.append(name)
+        return real(folder, name, count)
+
+    monkeypatch.setattr(module, "_mark", noted)
+    again = take(tmp_path, ["a", "b", "c"], KEY, mode="in-place", known=first.files)
+    assert sorted(read) == ["b", "c"]
+    assert again == take(tmp_path, ["a", "b", "c"], KEY, mode="in-place")
+    assert take(tmp_path, ["c"], KEY, mode="in-place", known=first.files).files == again.files[2:]
