@@ -27,8 +27,9 @@ index=()
 isolation=()
 "$python" -c 'import hatchling' 2>/dev/null && isolation=(--no-build-isolation --no-index)
 pip wheel --no-deps "${isolation[@]}" --wheel-dir "$context/own" "$root"
-pip download --only-binary=:all: "${index[@]}" --constraint "$root/constraints.txt" --dest "$context/wheels" \
-  "$context"/own/*.whl
+own=("$context"/own/*.whl)
+[ "$what" = hub ] || own=("${own[0]}[stores]") # what reads the kinds of data stores
+pip download --only-binary=:all: "${index[@]}" --constraint "$root/constraints.txt" --dest "$context/wheels" "${own[@]}"
 rm "$context"/wheels/flame_fl-*.whl
 # pip itself installs the others; in a node's image it also collects the wheels of sandbox images
 pip download --only-binary=:all: "${index[@]}" --no-deps --dest "$context/wheels" pip
