@@ -20,7 +20,7 @@ import measure
 import numpy as np
 
 from flame_fl.data.disguise import Disguise
-from flame_fl.data.kinds.genotypes import cut
+from flame_fl.data.kind import open_kind
 from flame_fl.data.layout import ALL, Layout, Wanted
 
 HERE = Path(__file__).parent
@@ -69,7 +69,7 @@ def cut_once(folder: Path, out: Path) -> float:
     for into in intos:
         into.mkdir(parents=True)
     started = time.perf_counter()
-    cut(folder, LAYOUT, parts, WANTED, Disguise(bytes(32)), intos)
+    open_kind(folder, LAYOUT).cut(parts, WANTED, Disguise(bytes(32)), intos)
     return time.perf_counter() - started
 
 

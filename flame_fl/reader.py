@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _PREFIX = "data-"
+_BLOCK_BYTES = 64 << 20  # a row longer than a block cannot be read
 
 
 @dataclass(frozen=True)
 class DataFolder:
-    """A store as an app sees it: chosen records, columns and features of it, ids as pseudonyms."""
+    """A store as an app sees it: chosen records, columns and features of it, ids as pseudonyms unless it is public."""
 
     name: str
     path: Path
@@ -42,8 +43,12 @@ class DataFolder:
         if self.table.suffix in {".csv", ".tsv"}:
             delimiter = "," if self.table.suffix == ".csv" else "\t"
             ids = {name: "string" for name in (self.patient_id, self.record_id) if name is not None}
-            options = pv.ConvertOptions(column_types=ids, strings_can_be_null=True)
-            return pv.read_csv(self.table, parse_options=pv.ParseOptions(delimiter=delimiter), convert_options=options)
+            return pv.read_csv(
+                self.table,
+                read_options=pv.ReadOptions(block_size=_BLOCK_BYTES),
+                parse_options=pv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                convert_options=pv.ConvertOptions(column_types=ids, strings_can_be_null=True),
+            )
         raise ValueError(f"{self.table.name} is no Parquet, CSV or TSV: open it with the library for {self.kind}")
 
 

@@ -149,7 +149,7 @@ def reads_in_words(store: DataStore) -> str:
     """Which data, in one sentence: nothing that it does not name is in the app's view."""
     ids = store.patient_id if store.record_id is None else f"{store.patient_id} and {store.record_id}"
     columns = "every column" if store.columns == ("*",) else f"columns {', '.join(store.columns) or 'none'}"
-    parts = [f"{store.kind} {store.table}, ids {ids} as pseudonyms", columns]
+    parts = [f"{store.kind} {store.table}, ids {ids}", columns]
     if store.files:
         parts.append(f"files {', '.join(store.files)}")
     if store.features_file is not None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -227,13 +227,16 @@ def mock_data(
     stdout.print(f"{rows} made-up records in {escaped(out)}", highlight=False)
 
 
-class _Flags(tuple[str, str, str, str, tuple[str, ...], bool, bool]):
-    """What the options say: kind, table, patient id, record id, further files, mock, plain ids."""
+class _Flags(NamedTuple):
+    """What the options say of a store in a folder."""
 
-    __slots__ = ()
-
-    def __new__(cls, *values: Any) -> "_Flags":
-        return super().__new__(cls, values)
+    kind: str
+    table: str
+    patient_id: str
+    record_id: str
+    files: tuple[str, ...]
+    mock: bool
+    plain_ids: bool
 
 
 def _spec(folder: Path | None, file: Path | None, flags: _Flags) -> "StoreSpec":
@@ -244,19 +247,23 @@ def _spec(folder: Path | None, file: Path | None, flags: _Flags) -> "StoreSpec":
         raise InputError("Give the folder of the store, or --spec.", mend="flame node data add NAME FOLDER --table …")
     if file is not None:
         return read_spec(file)
-    kind, table, patient_id, record_id, files, mock, plain_ids = flags
-    if not table or not patient_id:
+    if not flags.table or not flags.patient_id:
         raise InputError(
             "The store's table and its patient id column are needed.", mend="--table FILE --patient-id COLUMN"
         )
     import tomli_w
 
-    layout = {"kind": kind, "table": table, "patient_id": patient_id, "files": list(files)}
+    layout = {
+        "kind": flags.kind,
+        "table": flags.table,
+        "patient_id": flags.patient_id,
+        "files": list(flags.files),
+    }
     stated = {
-        "layout": layout | ({"record_id": record_id} if record_id else {}),
+        "layout": layout | ({"record_id": flags.record_id} if flags.record_id else {}),
         "source": {"type": "folder", "path": str(Path(str(folder)).expanduser().resolve())},
-        "pseudonyms": not plain_ids,
-        "mock": mock,
+        "pseudonyms": not flags.plain_ids,
+        "mock": flags.mock,
     }
     return parse_settings(tomli_w.dumps(stated), StoreSpec, "What the options say")
 

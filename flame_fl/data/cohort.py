@@ -4,12 +4,13 @@ Default deny: a row without a patient, without a value where a condition needs o
 asked for, is not used.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
-from functools import reduce
 from hashlib import sha256
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from flame_fl.data.spec import CohortRule
 
 _COMPARE = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater,
             ">=": pc.greater_equal}  # fmt: skip
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,31 +81,36 @@ def choose(
         conditions.append(Condition(column="modality", op="in", values=tuple(modalities)))
     if rule.consent is not None and rule.consent.column is not None:
         conditions.append(Condition(column=rule.consent.column, op="in", values=rule.consent.granted))
-    needed = {c.column for c in conditions} | ({rule.window.column} if rule.window else set())
+    if rule.window is not None:
+        conditions += _window(rule.window.column, rule.window.from_, rule.window.until)
+    needed = {c.column for c in conditions}
     patients = kind.patients()
-    kept = np.array([p is not None and p not in opted_out for p in patients], dtype=bool)
+    out = {_same(p) for p in opted_out}
+    kept = np.array([p is not None and _same(p) not in out for p in patients], dtype=bool)
     if rule.consent is not None and rule.consent.provisions:
         allowed = consenting or frozenset()
         kept &= np.array([p in allowed for p in patients], dtype=bool)
     if needed:
         table = kind.records(sorted(needed))
-        masks = [_met(table.column(c.column), c) for c in conditions]
-        if rule.window is not None:
-            masks += _window(table.column(rule.window.column), rule.window.column, rule.window.from_, rule.window.until)
-        kept &= reduce(np.logical_and, masks, kept)
+        for condition in conditions:  # one mask at a time: terms may state many
+            kept &= _met(table.column(condition.column), condition)
     rows = np.flatnonzero(kept).astype(np.int64)
     people = {str(patients[row]) for row in rows}
     members = np.array(sorted(mask(p) for p in people) if mask else [], dtype=np.uint64)
     return Cohort(rows, len(people), members)
 
 
-def _window(column: Any, name: str, first: date | None, last: date | None) -> list[npt.NDArray[np.bool_]]:
-    masks = []
-    if first is not None:
-        masks.append(_met(column, Condition(column=name, op=">=", value=first)))
+def _same(patient_id: str) -> str:
+    """An id as an opt-out is compared with it: blanks around it, and how an accent is coded, do not keep anybody in."""
+    return normalize("NFC", patient_id).strip()
+
+
+def _window(name: str, first: date | None, last: date | None) -> list[Condition]:
+    conditions = [] if first is None else [Condition(column=name, op=">=", value=first)]
     if last is not None:
-        masks.append(_met(column, Condition(column=name, op="<", value=last + timedelta(days=1))))
-    return masks
+        end = {"op": "<=", "value": last} if last == date.max else {"op": "<", "value": last + timedelta(days=1)}
+        conditions.append(Condition.model_validate({"column": name, **end}))
+    return conditions
 
 
 def _met(column: pa.ChunkedArray, condition: Condition) -> npt.NDArray[np.bool_]:
@@ -112,7 +119,7 @@ def _met(column: pa.ChunkedArray, condition: Condition) -> npt.NDArray[np.bool_]
     Raises:
         InputError: It compares what cannot be compared.
     """
-    column = _comparable(column)
+    column = _comparable(column, condition)
     if condition.op in {"present", "missing"}:
         found = pc.is_valid(column)
         found = pc.invert(found) if condition.op == "missing" else found
@@ -136,8 +143,15 @@ def _met(column: pa.ChunkedArray, condition: Condition) -> npt.NDArray[np.bool_]
     return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False), dtype=bool)  # noqa: FBT003
 
 
-def _comparable(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column in which what is missing is missing in one way, and numbers compare with numbers."""
+def _comparable(column: pa.ChunkedArray, condition: Condition) -> pa.ChunkedArray:
+    """A column in which what is missing is missing in one way, and numbers compare with numbers, days with days.
+
+    One cell that is no date makes a column of a text table text. The others' days are then still days: as text, a
+    German one of 1999 is later than an ISO one of 2020.
+    """
+    stated = condition.values or (() if condition.value is None else (condition.value,))
+    if records.column_type(column.type) == "string" and stated and all(_DAY.fullmatch(str(v)) for v in stated):
+        column = records.days_in(column.cast(pa.string()))
     if pa.types.is_decimal(column.type) or pa.types.is_float16(column.type):
         column = column.cast(pa.float64())
     if pa.types.is_floating(column.type):

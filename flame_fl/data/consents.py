@@ -16,6 +16,7 @@ What is decided here and the standard leaves open:
 - A refusal of a module refuses its parts, and one of a part refuses the module; a permit is for its own code alone.
 - A consent that denies and names nothing refuses everything (`EVERYTHING`).
 - A consent with status `rejected` refuses whatever it names. Every other status but `active` counts for nothing.
+- A permit that is dated later than today is none yet.
 - A refusal holds from its consent's date until its period ends, also before that begins.
 """
 
@@ -165,7 +166,8 @@ def consenting(provisions: Iterable[Provision], codes: frozenset[str], today: da
     for one in provisions:
         ended = one.end is not None and one.end < today
         if one.status == "active" and one.permit:
-            if one.code in codes and not ended and (one.start is None or one.start <= today):
+            begun = max(one.start or date.min, one.consent_date or date.min) <= today
+            if one.code in codes and not ended and begun:
                 _note(permitted, (one.patient_id, one.code), one.consent_date or date.min)
         elif one.status in {"active", "rejected"} and not ended:
             for wanted in codes:

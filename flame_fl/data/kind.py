@@ -94,7 +94,7 @@ _KINDS: dict[KindName, tuple[str, str, tuple[str, ...], str]] = {  # module, cla
     "plink": ("plink", "PlinkKind", ("bed_reader",), "plink"),
     "pgen": ("pgen", "PgenKind", ("pgenlib",), "plink"),
     "vcf": ("vcf", "VcfKind", ("cyvcf2",), "vcf"),
-    "images": ("images", "ImagesKind", (), ""),
+    "images": ("images", "ImagesKind", ("pydicom", "PIL", "nibabel"), "images"),
 }
 
 
@@ -153,4 +153,17 @@ def inside(folder: Path, name: str) -> Path:
         raise InputError(f"There is no {path}.", mend="Check the store's folder and the names of its files.") from None
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise InputError(f"{path} is neither a file nor a folder.", mend="Take it out of the data store.")
+    return path
+
+
+def under(into: Path, name: str) -> Path:
+    """Where a file of a view, or of a made-up store, goes; the folders on the way are made.
+
+    Raises:
+        InputError: The name leads out of the folder.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError("A file name leads out of the store's folder.", mend="Name files relative to it.")
+    path = into / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     return path

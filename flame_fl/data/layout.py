@@ -72,4 +72,8 @@ def wanted_of(stated: DataStore, bundle: Mapping[str, bytes]) -> Wanted:
                 mend="Name a file inside the app, one feature per line.",
             ) from None
         features = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        if "*" in features:  # a steward reads it in the terms, or it is not asked for
+            raise InputError(
+                f"{stated.features_file!r} asks for every feature.", mend='State features = ["*"] in the terms.'
+            )
     return Wanted(stated.columns, features, stated.modalities)

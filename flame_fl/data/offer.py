@@ -23,6 +23,7 @@ from flame_fl.data.spec import CohortRule
 STORE_FILE = "store.json"
 _NO_RULE = CohortRule()
 _REMEMBERED = 64
+_KIN = {"FID", "IID", "SID", "PAT", "MAT"}
 
 
 class Unchanged(Protocol):
@@ -96,6 +97,8 @@ class Offer:
 
     def _choose(self, stated: DataStore, today: date) -> Cohort:
         self.unchanged()
+        if self.pseudonyms and {c.column for c in stated.where} & _ids(stated):
+            raise InputError("A condition picks records by what pseudonyms hide.", mend="State no ids in `where`.")
         provisions = self.rule.consent.provisions if self.rule.consent else ()
         return choose(
             self.kind(stated),
@@ -170,6 +173,12 @@ class Offer:
         if not self.pseudonyms or self.key is None:
             return Disguise()
         return Disguise(derived_key(self.key, f"pseudonyms\0{project}"), self.shift_days)
+
+
+def _ids(stated: DataStore) -> set[str | None]:
+    """Columns that a view shows as pseudonyms. Whoever chose records by them would know whose the pseudonyms are."""
+    of_kind = {"images": {"path"}, "plink": _KIN, "pgen": _KIN}.get(stated.kind, set())
+    return {stated.patient_id, stated.record_id} | of_kind
 
 
 def _describe(into: Path, name: str, stated: DataStore, disguise: Disguise) -> None:

@@ -24,6 +24,7 @@ GERMAN_DATE = "%d.%m.%Y"
 _PARSERS = [pv.ISO8601, GERMAN_DATE]
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".fam": "\t", ".psam": "\t"}
 _BATCH_CELLS = 4_000_000
+_NOBODY = frozenset({"NA", "N/A", "NaN", "nan", "null", "NULL", "None", "<NA>"})
 csv.field_size_limit(1 << 30)  # Python's own limit is 128 KiB, less than a letter may have
 _BLOCK_BYTES = 64 << 20  # a row must fit: one of 850,000 CpGs, one with a long letter
 
@@ -94,7 +95,13 @@ def ids(path: Path, column: str) -> list[str | None]:
     values = read(path, [column], typed=False).column(0)
     if column_type(values.type) not in {"int", "string"}:
         raise InputError(f"Column {column!r} of {path} holds no ids.", mend="Name a column of text or whole numbers.")
-    return [None if v is None or v == "" else v for v in values.cast(pa.string()).to_pylist()]
+    return named(values)
+
+
+def named(values: pa.ChunkedArray | pa.Array) -> list[str | None]:
+    """Ids as text; None where nothing is named: blanks, and what R and pandas write for a missing id."""
+    words = values.cast(pa.string()).to_pylist()
+    return [None if v is None or not v.strip() or v.strip() in _NOBODY else v for v in words]
 
 
 def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -213,7 +220,10 @@ def _read_text(path: Path, columns: Sequence[str] | None, *, typed: bool) -> pa.
         table = pv.read_csv(
             path,
             read_options=pv.ReadOptions(column_names=names, skip_rows=skipped, block_size=_BLOCK_BYTES),
-            parse_options=pv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
+            # PLINK knows no quotes: one would swallow rows, and the next people get the genotypes of those before them
+            parse_options=pv.ParseOptions(
+                delimiter=_delimiter(path), newlines_in_values=True, quote_char='"' if _is_quoted(path) else False
+            ),
             convert_options=pv.ConvertOptions(
                 include_columns=list(columns) if columns is not None else names,
                 column_types=types,
@@ -235,7 +245,7 @@ def _require_closed_quotes(path: Path) -> None:
     Raises:
         InputError: There is one. PyArrow reads on without a word; Python's reader can be strict (RFC 4180).
     """
-    if path.suffix in {".csv", ".tsv"}:
+    if _is_quoted(path):
         seen = path.stat()
         _read_strictly(path, (seen.st_size, seen.st_mtime_ns, seen.st_ino))
 
@@ -251,6 +261,10 @@ def _read_strictly(path: Path, _seen: tuple[int, int, int]) -> None:
             f"{path} has a quote that is not closed, or one inside a cell that is not doubled.",
             mend="Export it again, with quotes as RFC 4180 has them, or as Parquet.",
         ) from None
+
+
+def _is_quoted(path: Path) -> bool:
+    return path.suffix in {".csv", ".tsv"}
 
 
 def _delimiter(path: Path) -> str:
@@ -327,6 +341,15 @@ _DATES = (  # a pattern of texts that are a date, or a date and a time, and how 
     (rf"^\s*(?P<day>\d{{4}}-\d{{1,2}}-\d{{1,2}}){_TIME}", "%Y-%m-%d"),
     (rf"^\s*(?P<day>\d{{1,2}}\.\d{{1,2}}\.\d{{4}}){_TIME}", GERMAN_DATE),
 )
+
+
+def days_in(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The day that each text begins with, in ISO or German form; none where it is no date. Decided value by value."""
+    found = pa.chunked_array([pa.nulls(len(column), pa.date32())])
+    for pattern, form in _DATES:
+        day = pc.struct_field(pc.extract_regex(column, pattern), "day")
+        found = pc.coalesce(found, pc.strptime(day, form, "s", error_is_null=True).cast(pa.date32()))
+    return found
 
 
 def _shifted_text(column: pa.ChunkedArray, days: Sequence[int]) -> pa.ChunkedArray:

@@ -4,6 +4,8 @@ A kind drafts one from its files (names and types, never a value), the steward a
 study's own documents, and mock data are drawn from it. It is the only thing about a store that a researcher is given.
 """
 
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -83,6 +85,31 @@ class StoreSchema(Frozen):
     def sha256(self) -> str:
         """Hash of its canonical JSON."""
         return digest(self.model_dump(mode="json"))
+
+
+def drafted(
+    layout: Layout,
+    columns: Iterable[tuple[str, ColumnType]],
+    features: Iterable[Mapping[str, object]] = (),
+    pictures: Iterable[Picture] = (),
+) -> StoreSchema:
+    """A schema of names and types, as a kind finds them in its files.
+
+    Raises:
+        InputError: A name is empty, too long or not printable: pydantic's own error would quote it.
+    """
+    try:
+        return StoreSchema(
+            **asdict(layout),
+            columns=tuple(Column(name=name, type=kind) for name, kind in columns),
+            features=tuple(Features.model_validate(stated) for stated in features),
+            pictures=tuple(pictures),
+        )
+    except ValidationError:
+        raise InputError(
+            "The store has a column or feature whose name is empty, too long, or not printable.",
+            mend="Rename it, and write the file again.",
+        ) from None
 
 
 def read_schema(path: Path) -> StoreSchema:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from flame_fl.contract.errors import InputError
@@ -77,8 +76,3 @@ def disguised(table: pa.Table, layout: Layout, disguise: Disguise, patients: Seq
             continue
         table = table.set_column(at, name, column)
     return table
-
-
-def rows_of(patients: Sequence[str | None], chosen: set[str] | frozenset[str]) -> Rows:
-    """Indices of the records that belong to these patients."""
-    return np.array([i for i, p in enumerate(patients) if p is not None and p in chosen], dtype=np.int64)

@@ -22,6 +22,7 @@ Mode = Literal["reflink", "copy", "in-place", "fetched"]
 Progress = Callable[[int, int], None]
 _CHUNK = 1 << 22
 _FICLONE = 0x40049409
+_ZARR = ".zarr/"
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,16 @@ def content_id(marks: Sequence[FileMark], key: bytes) -> str:
 
 
 def changed(snapshot: Snapshot) -> bool:
-    """Whether a file's size, time or inode is another than when it was hashed, or a file is gone."""
-    return any(_touched(Path(snapshot.folder), mark) for mark in snapshot.files)
+    """Whether a file's size, time or inode is another than when it was hashed, or a file is gone or new."""
+    return any(_touched(Path(snapshot.folder), mark) for mark in snapshot.files) or _added(snapshot)
+
+
+def _added(snapshot: Snapshot) -> bool:
+    """Whether a folder that is read as a whole (zarr) holds a file that was not hashed, such as a chunk."""
+    folder, names = Path(snapshot.folder), {mark.name for mark in snapshot.files}
+    roots = {name[: name.index(_ZARR) + len(_ZARR)] for name in names if _ZARR in name}
+    found = (path for root in roots for path in (folder / root).rglob("*") if path.is_symlink() or not path.is_dir())
+    return any(path.relative_to(folder).as_posix() not in names for path in found)
 
 
 def _touched(folder: Path, mark: FileMark) -> bool:
@@ -125,7 +134,7 @@ def verify(snapshot: Snapshot, key: bytes, progress: Progress | None = None) -> 
         InputError: It is not what it was.
     """
     again = take(Path(snapshot.folder), [m.name for m in snapshot.files], key, mode=snapshot.mode, progress=progress)
-    if again.id != snapshot.id:
+    if again.id != snapshot.id or _added(snapshot):
         raise InputError(
             "The data are not those that were registered: their content changed.",
             mend="Register the change as a new version: `flame node data refresh`.",
@@ -143,8 +152,8 @@ def keep(source: Path, names: Sequence[str], into: Path, *, may_copy: bool, prog
         InputError: A file of the source cannot be read.
         FlameError: The disk is full, for example. What was made so far is removed.
     """
-    for name in names:
-        _require_readable(source / name)
+    for number, name in enumerate(names, start=1):
+        _require_readable(source / name, _called(source, number, names))
     try:
         return _keep(source, names, into, may_copy=may_copy, progress=progress)
     except OSError as err:
@@ -191,15 +200,15 @@ def _keep(source: Path, names: Sequence[str], into: Path, *, may_copy: bool, pro
     return "copy"
 
 
-def _require_readable(path: Path) -> None:
+def _require_readable(path: Path, called: str) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as err:
-        raise InputError(f"{path} cannot be read ({err.strerror}).", mend="Correct its permissions.") from None
+        raise InputError(f"{called} cannot be read ({err.strerror}).", mend="Correct its permissions.") from None
     is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
     os.close(descriptor)
     if not is_file:
-        raise InputError(f"{path} is no file.", mend="Put the file itself into the data store.")
+        raise InputError(f"{called} is no file.", mend="Put the file itself into the data store.")
 
 
 def _room(source: Path, names: Sequence[str], into: Path) -> None:
@@ -225,11 +234,12 @@ def _clone(source: Path, target: Path) -> bool:
 
 def _hashed(folder: Path, names: Sequence[str], progress: Progress | None) -> tuple[FileMark, ...]:
     total, done = 0, 0
-    for name in names:
+    for number, name in enumerate(names, start=1):
         try:
             total += os.lstat(folder / name).st_size
         except OSError as err:
-            raise InputError(f"{folder / name} cannot be read ({err.strerror}).", mend="See the folder.") from None
+            called = _called(folder, number, names)
+            raise InputError(f"{called} cannot be read ({err.strerror}).", mend="See the folder.") from None
 
     def count(size: int) -> None:
         nonlocal done
@@ -238,10 +248,16 @@ def _hashed(folder: Path, names: Sequence[str], progress: Progress | None) -> tu
             progress(done, total)
 
     with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as pool:
-        return tuple(pool.map(lambda name: _mark(folder, name, count), names))
+        numbers = range(1, len(names) + 1)
+        return tuple(pool.map(lambda n: _mark(folder, names[n - 1], _called(folder, n, names), count), numbers))
 
 
-def _mark(folder: Path, name: str, count: Callable[[int], None]) -> FileMark:
+def _called(folder: Path, number: int, names: Sequence[str]) -> str:
+    """What an error calls a file. Not by its name: images are often called like patients."""
+    return f"File {number} of {len(names)} (by name) in {folder}"
+
+
+def _mark(folder: Path, name: str, called: str, count: Callable[[int], None]) -> FileMark:
     path = folder / name
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -254,8 +270,8 @@ def _mark(folder: Path, name: str, count: Callable[[int], None]) -> FileMark:
             after = os.fstat(file.fileno())
     except OSError as err:
         if err.errno == errno.ELOOP:
-            raise InputError(f"{path} is a link.", mend="Put the file itself into the data store.") from None
-        raise InputError(f"{path} cannot be read ({err.strerror}).", mend="Correct its permissions.") from None
+            raise InputError(f"{called} is a link.", mend="Put the file itself into the data store.") from None
+        raise InputError(f"{called} cannot be read ({err.strerror}).", mend="Correct its permissions.") from None
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise InputError(f"{path} changed while it was read.", mend="Wait until whoever writes it has ended.")
+        raise InputError(f"{called} changed while it was read.", mend="Wait until whoever writes it has ended.")
     return FileMark(name, after.st_size, after.st_mtime_ns, after.st_ino, state.hexdigest())

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from flame_fl.gate.store import Store
 from flame_fl.node.registry import Registration, Registry, Version
 
 Say = Callable[[str], None]
-Progress = Callable[[str, int, int], None]
+StepProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Adding:
         by: Who does it, for the audit chain.
     """
 
-    key: bytes
+    key: bytes = field(repr=False)
     by: str
     copy: bool | None = None
     ask: Callable[[int], bool] | None = None
-    progress: Progress = lambda what, done, total: None
+    progress: StepProgress = lambda what, done, total: None
 
 
 def add(files: DataFiles, store: Store, name: str, spec: StoreSpec, how: Adding) -> Registration:
@@ -83,7 +83,7 @@ def add(files: DataFiles, store: Store, name: str, spec: StoreSpec, how: Adding)
         snapshot, provenance = _taken(spec, how, incoming, _hashed_before(registry, name))
         folder = Path(snapshot.folder)
         kind = open_kind(folder, spec.layout.layout)
-        schema, found = kind.schema(), looked_at(kind, spec, files)
+        schema, found = kind.schema(), cohort_today(kind, spec, files)
         quality = report(kind)
         _require_unique_records(spec, quality)
         if snapshot.mode != "in-place":
@@ -149,7 +149,7 @@ def refresh(files: DataFiles, store: Store, name: str, how: Adding) -> Registrat
     return add(files, store, name, registration.current.spec, again)
 
 
-def check(files: DataFiles, name: str, key: bytes, progress: Progress = lambda what, done, total: None) -> Quality:
+def check(files: DataFiles, name: str, key: bytes, progress: StepProgress = lambda what, done, total: None) -> Quality:
     """Hash a store's files again, and report on them anew.
 
     Raises:
@@ -189,7 +189,7 @@ def _forget_reports(files: DataFiles) -> None:
             path.unlink()
 
 
-def looked_at(kind: Kind, spec: StoreSpec, files: DataFiles) -> Cohort:
+def cohort_today(kind: Kind, spec: StoreSpec, files: DataFiles) -> Cohort:
     """The cohort of today under the store's own rule.
 
     Raises:
@@ -252,7 +252,10 @@ def _hashed_before(registry: Registry, name: str) -> Snapshot | None:
     """The store's current snapshot, where it lies in its source: what was not touched since is not read again."""
     if not registry.path(name).is_file() or (version := registry.get(name).current).mode != "in-place":
         return None
-    return registry.snapshot(version)
+    try:
+        return registry.snapshot(version)
+    except InputError:
+        return None  # it would only have spared some reading
 
 
 def _taken(spec: StoreSpec, how: Adding, incoming: Path, before: Snapshot | None) -> tuple[Snapshot, str]:

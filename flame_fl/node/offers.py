@@ -62,13 +62,13 @@ class NodeOffers:
                 key=self._key,
                 pseudonyms=version.spec.pseudonyms,
                 shift_days=version.spec.shift_dates_days,
-                unchanged=Unchanged(snapshot, self._key),
+                unchanged=SnapshotCheck(snapshot, self._key),
             )
             self._offers[name, version.binding] = offer
         return offer
 
 
-class Unchanged:
+class SnapshotCheck:
     """Whether a snapshot's files are still its own: looked at each time, hashed again if anything about them differs.
 
     A copy of the node's own is hashed whenever a view is made of it (`fully`): nobody else may write there, so a time

@@ -103,7 +103,8 @@ class Registry:
             return Registration.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, ValidationError):
             raise InputError(
-                f"{path} is no registration of a data store that this version knows.", mend="Register it again."
+                f"{path} is no registration of a data store that this version knows.",
+                mend=f"Move {path} away, and register the store again.",
             ) from None
 
     def snapshot(self, version: Version) -> Snapshot:

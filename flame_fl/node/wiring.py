@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import Places
 from flame_fl.contract.ports import Sandbox
+from flame_fl.data.disguise import KEY_BYTES
 from flame_fl.gate.database import require_state
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Event, Gate
@@ -39,11 +40,14 @@ class Node:
             InputError: It cannot be read.
         """
         try:
-            return self.files.data_key.read_bytes()
+            key = self.files.data_key.read_bytes()
         except OSError:
+            key = b""
+        if len(key) != KEY_BYTES:  # a shorter one could be guessed, and every pseudonym with it
             raise InputError(
                 f"{self.files.data_key} cannot be read.", mend="Restore it: without it no store keeps its name."
-            ) from None
+            )
+        return key
 
     @property
     def images(self) -> Images:

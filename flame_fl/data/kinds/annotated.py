@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import ValidationError
 
 from flame_fl.contract.errors import InputError
+from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.drawing import draw_table, range_of
 from flame_fl.data.kind import Rows
@@ -23,7 +23,7 @@ from flame_fl.data.kinds.annotated_frame import INDEX, Frame, frame_of, tag, wri
 from flame_fl.data.kinds.annotated_matrix import Matrix, cut, matrix_of, write_dense
 from flame_fl.data.kinds.annotated_open import folder_files, made, opened, reading, zarr_format
 from flame_fl.data.layout import Layout, Wanted
-from flame_fl.data.schema import Column, Features, StoreSchema
+from flame_fl.data.schema import Features, StoreSchema, drafted
 from flame_fl.data.select import chosen_columns, chosen_features, disguised
 
 
@@ -48,20 +48,8 @@ class AnnDataKind:
     def schema(self) -> StoreSchema:
         """Names and types. The index of `obs` is a column only where the layout says that it holds ids."""
         with self._open() as store:
-            try:
-                return StoreSchema(
-                    kind=self.layout.kind,
-                    table=self.layout.table,
-                    patient_id=self.layout.patient_id,
-                    record_id=self.layout.record_id,
-                    columns=tuple(Column(name=name, type=store.obs.type(name)) for name in self._columns(store.obs)),
-                    features=(Features(file=self.layout.table, names=tuple(store.features), type=store.matrix.type),),
-                )
-            except ValidationError:
-                raise InputError(
-                    f"{store.path} has columns or features whose names are empty, too long, or not printable.",
-                    mend="Rename them and write the store again with anndata.",
-                ) from None
+            matrix = {"file": self.layout.table, "names": tuple(store.features), "type": store.matrix.type}
+            return drafted(self.layout, [(name, store.obs.type(name)) for name in self._columns(store.obs)], [matrix])
 
     def patients(self) -> list[str | None]:
         """The patient id of each row of `obs`."""
@@ -129,7 +117,7 @@ class AnnDataKind:
             raise InputError(
                 f"obs column {name!r} of {obs.path} holds no ids.", mend="Name a column of text or whole numbers."
             )
-        return [text or None for text in obs.read(name, rows).cast(pa.string()).to_pylist()]
+        return records.named(obs.read(name, rows))
 
     @staticmethod
     def mock(schema: StoreSchema, rows: int, seed: int, into: Path) -> None:

@@ -195,6 +195,7 @@ def _codecs(about: dict[str, Any]) -> list[str] | None:
         inner = [codec.get("configuration") or {} for codec in about["codecs"] if not isinstance(codec, str)]
         within = [codec["name"] for one in inner for part in _PARTS for codec in one.get(part, ())]
         known = {*names} <= _V3_CODECS and {*within} <= _V3_INNER and isinstance(about["data_type"], str)
+        known = known and "blosc" not in names[:-1]  # else its chunks' lengths are not looked at
         return names if known and not about.get("storage_transformers") else None
     names = [one["id"] for one in (*(about["filters"] or ()), about["compressor"]) if one]
     known = (

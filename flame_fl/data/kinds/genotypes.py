@@ -27,9 +27,9 @@ import pyarrow as pa
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
-from flame_fl.data.kind import Rows, inside, kind_class
+from flame_fl.data.kind import Rows, inside, under
 from flame_fl.data.layout import ALL, Layout, Wanted
-from flame_fl.data.schema import Column, Features, StoreSchema
+from flame_fl.data.schema import StoreSchema, drafted
 from flame_fl.data.select import chosen_features, record_view
 
 Indices = npt.NDArray[np.int64]
@@ -100,17 +100,13 @@ class GenotypeKind(ABC):
         for name in self._files:
             samples, _ = self._people(name)
             self.check(name, len(samples))
-        return StoreSchema(
-            kind=self.layout.kind,
-            table=self.layout.table,
-            patient_id=self.layout.patient_id,
-            record_id=self.layout.record_id,
-            files=self.layout.files,
-            columns=tuple(Column(name=field.name, type=records.column_type(field.type)) for field in columns),
-            features=tuple(
-                Features(file=file, names=tuple(names), type="int", min=0, max=2)
+        return drafted(
+            self.layout,
+            [(field.name, records.column_type(field.type)) for field in columns],
+            [
+                {"file": file, "names": tuple(names), "type": "int", "min": 0, "max": 2}
                 for file, names in zip(self.layout.files, self._names(), strict=True)
-            ),
+            ],
         )
 
     def patients(self) -> list[str | None]:
@@ -150,11 +146,11 @@ class GenotypeKind(ABC):
                 mine = np.unique(of[rows])
                 words = [word(samples[i]) for i in mine]
                 shown = without_kin(table, self.layout, words, word) if own else None
-                views.append(View(mine, words, shown, made(into, name)))
+                views.append(View(mine, words, shown, under(into, name)))
             self.write(name, len(samples), views, keep)
         if not self._own_table:
             for table, into in zip(tables, intos, strict=True):
-                records.write(made(into, self.layout.table), table)
+                records.write(under(into, self.layout.table), table)
 
     @property
     def _table(self) -> Path:
@@ -245,18 +241,6 @@ class GenotypeKind(ABC):
         return [piece - (end - len(part)) for piece, end, part in zip(pieces, ends, names, strict=True)]
 
 
-def cut(  # noqa: PLR0917  (two say what, two how, two where)
-    folder: Path,
-    layout: Layout,
-    parts: Sequence[Rows],
-    wanted: Wanted,
-    disguise: Disguise,
-    intos: Sequence[Path],
-) -> None:
-    """Write many views of a store of genotypes, reading it once; see `GenotypeKind.cut`."""
-    kind_class(layout.kind)(folder, layout).cut(parts, wanted, disguise, intos)
-
-
 def without_kin(table: pa.Table, layout: Layout, words: list[str], word: Callable[[str], str]) -> pa.Table:
     """A .fam or .psam with its further ids hidden: FID is the sample's word, parents and SID have pseudonyms."""
     for at, name in enumerate(table.column_names):
@@ -313,10 +297,3 @@ def kept(rows: Iterable[T], keep: Indices | None) -> Iterator[T]:
         if at == following:
             yield row
             following = next(wanted)
-
-
-def made(into: Path, name: str) -> Path:
-    """A path in a view, its folder made."""
-    path = into / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

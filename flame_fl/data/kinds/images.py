@@ -6,6 +6,7 @@ header being row 1. In a view an image's name is a pseudonym of its own id, and 
 `png`, `nifti`). What the pixels show is not looked at: a face can be rebuilt from a scan of a head.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,10 @@ from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.drawing import draw_table
-from flame_fl.data.kind import Rows, inside
+from flame_fl.data.kind import Rows, inside, under
 from flame_fl.data.kinds import dicom, nifti, png
 from flame_fl.data.layout import ALL, Layout, Wanted
-from flame_fl.data.schema import Column, Picture, StoreSchema
+from flame_fl.data.schema import Picture, StoreSchema, drafted
 from flame_fl.data.select import chosen_columns, disguised
 
 PATH, MODALITY = "path", "modality"
@@ -55,14 +56,8 @@ class ImagesKind:
                     mend="Write words such as CT, MR or OP there.",
                 )
             pictures[modality] = self._picture(row, name, modality)
-        return StoreSchema(
-            kind=self.layout.kind,
-            table=self.layout.table,
-            patient_id=self.layout.patient_id,
-            record_id=self.layout.record_id,
-            columns=tuple(Column(name=field.name, type=records.column_type(field.type)) for field in own),
-            pictures=tuple(pictures[modality] for modality in sorted(pictures)),
-        )
+        columns = [(field.name, records.column_type(field.type)) for field in own]
+        return drafted(self.layout, columns, pictures=[pictures[modality] for modality in sorted(pictures)])
 
     def patients(self) -> list[str | None]:
         """The patient id of each row."""
@@ -95,12 +90,12 @@ class ImagesKind:
             if disguise.key is not None:
                 name = _new_name(form, source, own or name, disguise)
                 self._note(number, name, seen)
-            self._write(number, form, source, _made(into, name), disguise=disguise, owner=owner)
+            self._write(number, form, source, under(into, name), disguise=disguise, owner=owner)
             names.append(name)
         view = disguised(table, self.layout, disguise)
         if disguise.key is not None:
             view = view.set_column(view.column_names.index(PATH), PATH, pa.array(names, pa.string()))
-        records.write(_made(into, self.layout.table), view)
+        records.write(under(into, self.layout.table), view)
 
     def _chosen(self, rows: Rows, wanted: Wanted) -> tuple[list[int], pa.Table]:
         """The rows of a view's manifest, and which they are.
@@ -176,7 +171,7 @@ class ImagesKind:
     def _file(self, row: int, name: str | None) -> Path:
         try:
             path = inside(self.folder, self._require(row, name, PATH))
-            if path.is_file():
+            if path.is_file() and os.access(path, os.R_OK):
                 return path
         except (InputError, OSError, ValueError):  # their texts hold the name
             pass
@@ -226,12 +221,12 @@ class ImagesKind:
         for at, (picture, owner) in enumerate(zip(drawn, owners, strict=True)):
             suffix = {"png": ".png", "dicom": ".dcm", "nifti": ".nii.gz"}[picture.format]
             names.append(f"images/{at + 1:06d}{suffix}")
-            _draw(picture, rng, owner or "", _made(into, names[-1]))
+            _draw(picture, rng, owner or "", under(into, names[-1]))
         for column, words in ((PATH, names), (MODALITY, [picture.modality for picture in drawn])):
             if column in table.column_names:
                 table = table.drop_columns(column)
             table = table.append_column(column, pa.array(words, pa.string()))
-        records.write(_made(into, schema.table), table)
+        records.write(under(into, schema.table), table)
 
 
 def _draw(picture: Picture, rng: np.random.Generator, owner: str, to: Path) -> None:
@@ -270,9 +265,3 @@ def _suffix(path: Path) -> str:
 def _words(table: pa.Table, column: str) -> list[str | None]:
     words: list[str | None] = table.column(column).cast(pa.string()).to_pylist()
     return words
-
-
-def _made(into: Path, name: str) -> Path:
-    path = into / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

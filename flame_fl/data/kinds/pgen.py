@@ -14,19 +14,8 @@ import numpy as np
 
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
-from flame_fl.data.kind import inside
-from flame_fl.data.kinds.genotypes import (
-    IID,
-    GenotypeKind,
-    Indices,
-    Variant,
-    View,
-    chunks,
-    companion,
-    filled,
-    kept,
-    made,
-)
+from flame_fl.data.kind import inside, under
+from flame_fl.data.kinds.genotypes import IID, GenotypeKind, Indices, Variant, View, chunks, companion, filled, kept
 from flame_fl.data.kinds.genotypes_drawn import draw_calls, draw_people, draw_variants
 from flame_fl.data.schema import StoreSchema
 
@@ -109,10 +98,10 @@ class PgenKind(GenotypeKind):
         own = schema.table in {PgenKind.companions(features.file)[2] for features in schema.features}
         table, samples = draw_people(schema, rows, seed, own=own)
         if not own:
-            records.write(made(into, schema.table), table)
+            records.write(under(into, schema.table), table)
         everyone = np.arange(len(samples), dtype=np.int64)
         for features in schema.features:
-            pgen, _, psam = (made(into, name) for name in PgenKind.companions(features.file))
+            pgen, _, psam = (under(into, name) for name in PgenKind.companions(features.file))
             _write_psam(View(everyone, samples, table if psam == into / schema.table else None, pgen))
             _write_pvar(pgen, draw_variants(features))
             if not samples or not features.names:

@@ -15,19 +15,8 @@ import numpy.typing as npt
 
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
-from flame_fl.data.kind import inside
-from flame_fl.data.kinds.genotypes import (
-    IID,
-    GenotypeKind,
-    Indices,
-    Variant,
-    View,
-    chunks,
-    companion,
-    filled,
-    kept,
-    made,
-)
+from flame_fl.data.kind import inside, under
+from flame_fl.data.kinds.genotypes import IID, GenotypeKind, Indices, Variant, View, chunks, companion, filled, kept
 from flame_fl.data.kinds.genotypes_drawn import draw_calls, draw_people, draw_variants
 from flame_fl.data.schema import StoreSchema
 
@@ -100,10 +89,10 @@ class PlinkKind(GenotypeKind):
         own = schema.table in {PlinkKind.companions(features.file)[2] for features in schema.features}
         table, samples = draw_people(schema, rows, seed, own=own)
         if not own:
-            records.write(made(into, schema.table), table)
+            records.write(under(into, schema.table), table)
         everyone = np.arange(len(samples), dtype=np.int64)
         for features in schema.features:
-            bed, bim, fam = (made(into, name) for name in PlinkKind.companions(features.file))
+            bed, bim, fam = (under(into, name) for name in PlinkKind.companions(features.file))
             _write_fam(View(everyone, samples, table if fam == into / schema.table else None, bed))
             with bim.open("w", encoding="utf-8", newline="\n") as rows_out:
                 for v in draw_variants(features):

@@ -9,15 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pydantic import ValidationError
 
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.drawing import draw, draw_table
-from flame_fl.data.kind import Rows, inside
+from flame_fl.data.kind import Rows, inside, under
 from flame_fl.data.layout import ALL, Layout, Wanted
-from flame_fl.data.schema import Column, Features, StoreSchema
+from flame_fl.data.schema import Column, StoreSchema, drafted
 from flame_fl.data.select import chosen_columns, chosen_features, disguised
 
 
@@ -33,28 +32,14 @@ class TableKind:
         own = records.schema_of(self._table)
         self._require_ids(own.names)
         features = []
-        try:
-            for name in self.layout.files:
-                schema = records.schema_of(inside(self.folder, name))
-                linked = self._link(schema.names, name)
-                rest = [field for field in schema if field.name != linked]
-                types = {records.column_type(field.type) for field in rest}
-                kind = types.pop() if len(types) == 1 else "other"
-                features.append(Features(file=name, names=tuple(field.name for field in rest), type=kind))
-            return StoreSchema(
-                kind=self.layout.kind,
-                table=self.layout.table,
-                patient_id=self.layout.patient_id,
-                record_id=self.layout.record_id,
-                files=self.layout.files,
-                columns=tuple(Column(name=field.name, type=records.column_type(field.type)) for field in own),
-                features=tuple(features),
-            )
-        except ValidationError:
-            raise InputError(
-                f"A table in {self.folder} has a column whose name is empty, too long, or not printable.",
-                mend="Rename it.",
-            ) from None
+        for name in self.layout.files:
+            schema = records.schema_of(inside(self.folder, name))
+            linked = self._link(schema.names, name)
+            rest = [field for field in schema if field.name != linked]
+            types = {records.column_type(field.type) for field in rest}
+            kind = types.pop() if len(types) == 1 else "other"
+            features.append({"file": name, "names": tuple(field.name for field in rest), "type": kind})
+        return drafted(self.layout, [(field.name, records.column_type(field.type)) for field in own], features)
 
     def patients(self) -> list[str | None]:
         """The patient id of each row."""
@@ -83,7 +68,7 @@ class TableKind:
         mask[rows] = True
         kept: dict[str, set[str]] = {self.layout.patient_id: set(), self.layout.record_id or "": set()}
         owners: dict[str, str] = {}
-        with records.Writer(_made(into, self.layout.table)) as writer:
+        with records.Writer(under(into, self.layout.table)) as writer:
             start = 0
             for batch in records.batches(self._table, columns):
                 here = mask[start : start + batch.num_rows]
@@ -93,7 +78,7 @@ class TableKind:
                 self._note(part, kept, owners)
                 writer.write(disguised(part, self.layout, disguise))
         for name in self.layout.files:
-            self._cut(name, wanted, disguise, (kept, owners), _made(into, name))
+            self._cut(name, wanted, disguise, (kept, owners), under(into, name))
 
     def _require_unique(self, column: str) -> None:
         """Two patients under one record id would share what the further tables say of it."""
@@ -108,7 +93,7 @@ class TableKind:
         patients = part.column(self.layout.patient_id).cast(pa.string()).to_pylist()
         kept[self.layout.patient_id].update(p for p in patients if p is not None)
         if self.layout.record_id is not None:
-            names = part.column(self.layout.record_id).cast(pa.string()).to_pylist()
+            names = records.named(part.column(self.layout.record_id))
             owners.update((n, p) for n, p in zip(names, patients, strict=True) if n is not None and p is not None)
             kept[self.layout.record_id] = set(owners)
 
@@ -125,13 +110,18 @@ class TableKind:
         names = records.schema_of(path).names
         linked = self._link(names, name)
         rest = [n for n in names if n != linked]
-        chosen = {rest[i] for i in chosen_features(rest, wanted_of(wanted, rest, self.layout.files), str(path))}
+        chosen = {rest[i] for i in chosen_features(rest, _wanted_in(wanted, rest, self.layout.files), str(path))}
         columns = [n for n in names if n == linked or n in chosen]
+        both = linked != self.layout.patient_id and self.layout.patient_id in names
+        read = [*columns, self.layout.patient_id] if both and self.layout.patient_id not in columns else columns
         with records.Writer(to) as writer:
-            for batch in records.batches(path, columns):
+            for batch in records.batches(path, read):
                 words = batch.column(linked).cast(pa.string()).to_pylist()
-                part = batch.filter(pa.array([word in kept[linked] for word in words], pa.bool_()))
-                words = [word for word in words if word in kept[linked]]
+                said = records.named(batch.column(self.layout.patient_id)) if both else [None] * len(words)
+                # a row that says it is somebody else's is nobody's
+                mine = [w in kept[linked] and p in {None, owners.get(w, p)} for w, p in zip(words, said, strict=True)]
+                part = batch.select(columns).filter(pa.array(mine, pa.bool_()))
+                words = [word for word, own in zip(words, mine, strict=True) if own]
                 patients = words if linked == self.layout.patient_id else [owners[word] for word in words]
                 writer.write(disguised(part, self.layout, disguise, patients))
 
@@ -170,7 +160,7 @@ class TableKind:
         """Made-up tables."""
         rng = np.random.default_rng(seed)
         table = draw_table(schema, rows, rng)
-        records.write(_made(into, schema.table), table)
+        records.write(under(into, schema.table), table)
         for features in schema.features:
             linked = schema.record_id or schema.patient_id
             ids = table.column(linked)
@@ -182,19 +172,11 @@ class TableKind:
                     name=name, type=features.type, min=features.min, max=features.max, missing=features.missing
                 )
                 made[name] = draw(column, len(ids), rng)
-            records.write(_made(into, features.file), pa.table(made))
+            records.write(under(into, features.file), pa.table(made))
 
 
-def wanted_of(wanted: Wanted, names: Sequence[str], files: Sequence[str]) -> Wanted:
+def _wanted_in(wanted: Wanted, names: Sequence[str], files: Sequence[str]) -> Wanted:
     """The part of the wanted features that this file could have: with several files each has some of them."""
     if len(files) < 2 or wanted.features == ALL:
         return wanted
     return Wanted(features=tuple(sorted(set(wanted.features) & set(names))))
-
-
-def _made(into: Path, name: str) -> Path:
-    if Path(name).is_absolute() or ".." in Path(name).parts:  # a schema may come from anywhere
-        raise InputError("A file name of the schema leads out of its folder.", mend="Name files relative to it.")
-    path = into / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

@@ -6,6 +6,7 @@ GT and DS. A .vcf.gz is BGZF; no index is written. Text goes through a writer of
 say when a disk is full; for a .bcf, which only cyvcf2 writes, the end of the file is looked at.
 """
 
+import gzip
 import re
 import struct
 import zlib
@@ -18,15 +19,8 @@ import numpy as np
 
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
-from flame_fl.data.kind import inside
-from flame_fl.data.kinds.genotypes import (
-    GenotypeKind,
-    Indices,
-    Variant,
-    View,
-    kept,
-    made,
-)
+from flame_fl.data.kind import inside, under
+from flame_fl.data.kinds.genotypes import GenotypeKind, Indices, Variant, View, kept
 from flame_fl.data.kinds.genotypes_drawn import draw_calls, draw_people, draw_variants
 from flame_fl.data.schema import StoreSchema
 
@@ -86,6 +80,7 @@ class VcfKind(GenotypeKind):
 
         set_htslib_log_level(0)  # its messages quote what is in the file
         path = inside(self.folder, name)
+        _require_genotypes(path)
         try:
             source = VCF(str(path.absolute()), samples=samples)
             _ = source.raw_header, source.samples  # can be decoded
@@ -104,12 +99,12 @@ class VcfKind(GenotypeKind):
     def mock(schema: StoreSchema, rows: int, seed: int, into: Path) -> None:
         """Made-up files."""
         table, samples = draw_people(schema, rows, seed, own=False)
-        records.write(made(into, schema.table), table)
+        records.write(under(into, schema.table), table)
         for features in schema.features:
             VcfKind.companions(features.file)
             header = ["##fileformat=VCFv4.2", "##contig=<ID=1>", _GT]
             variants = draw_variants(features)
-            with _sink(made(into, features.file), _head(header, samples)) as out:
+            with _sink(under(into, features.file), _head(header, samples)) as out:
                 for chunk in draw_calls(features, len(samples), seed):
                     for calls, variant in zip(chunk, variants, strict=False):
                         out.write(_line(list(variant), ["GT"], _GENOTYPES[calls].tolist()))
@@ -126,7 +121,7 @@ def _header(raw: str) -> tuple[list[str], list[str]]:
         if contig := _CONTIG.match(line):
             length = _LENGTH.search(line)
             lines.append(f"##contig=<ID={contig[1]}{f',length={length[1]}' if length else ''}>")
-    if any(line.startswith("##FORMAT=<ID=DS,") for line in raw.splitlines()):
+    if any(line.startswith("##FORMAT=<ID=DS,") and ",Type=Float," in line for line in raw.splitlines()):
         return [*lines, _GT, _DS], ["GT", "DS"]
     return [*lines, _GT], ["GT"]
 
@@ -224,6 +219,23 @@ def _has_end(path: Path) -> bool:
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - len(_BGZF_END)))
         return file.read() == _BGZF_END
+
+
+def _require_genotypes(path: Path) -> None:
+    """HTSlib also opens what redirects it to other files and hosts (htsget), and SAM, BED, CRAM.
+
+    Raises:
+        InputError: It begins neither as VCF nor as BCF.
+    """
+    try:
+        with path.open("rb") as file:
+            packed = file.read(2) == _BGZF_HEAD[:2]
+        with gzip.open(path) if packed else path.open("rb") as content:
+            if content.read(16).startswith((b"##fileformat=VCF", b"BCF")):
+                return
+    except (OSError, EOFError, zlib.error):
+        pass
+    raise _unreadable(path)
 
 
 def _unreadable(path: Path) -> InputError:

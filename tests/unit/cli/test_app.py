@@ -166,7 +166,7 @@ class TestCheck:
         """Each store with what the app sees of it, and its least number of patients."""
         edit(app, "[tool.flame.messages.train]", STORE + "[tool.flame.messages.train]")
         said = " ".join(flame("app", "check", app).out.replace("│", " ").split())
-        assert "data store cohort: table samples.parquet, ids p as pseudonyms; every column; at least 25" in said
+        assert "data store cohort: table samples.parquet, ids p; every column; at least 25" in said
 
     def test_of_an_app_without_terms_says_what_to_do(self, app: Path, flame: Flame) -> None:
         """Exit code 2: no DIZ could approve it."""

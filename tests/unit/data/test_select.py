@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from flame_fl.contract.errors import InputError
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.layout import ALL, Layout, Wanted
-from flame_fl.data.select import chosen_columns, chosen_features, disguised, record_view, rows_of
+from flame_fl.data.select import chosen_columns, chosen_features, disguised, record_view
 
 LAYOUT = Layout("table", "t.parquet", "p", record_id="r")
 SECRET = Disguise(b"k" * 32, 30)
@@ -60,13 +60,6 @@ def test_a_feature_twice_in_a_store_does_not_hide_that_another_is_missing() -> N
     assert chosen_features(["a", "b", "a"], Wanted(features=("a",)), "t") == [0, 2]
     with pytest.raises(InputError, match="no feature 'c'"):
         chosen_features(["a", "b", "a"], Wanted(features=("a", "c")), "t")
-
-
-def test_rows_of_patients() -> None:
-    rows = rows_of(["a", None, "b", "a"], {"a"})
-    assert rows.tolist() == [0, 3]
-    assert rows.dtype == np.int64
-    assert rows_of([None, ""], {"a"}).tolist() == []
 
 
 # What is shown

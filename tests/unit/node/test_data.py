@@ -480,7 +480,7 @@ STEPS: dict[str, tuple[object, str]] = {
     "room": (snapshots, "_room"),
     "hashing": (module, "take"),
     "opening": (module, "open_kind"),
-    "cohort": (module, "looked_at"),
+    "cohort": (module, "cohort_today"),
     "report": (module, "report"),
     "unique records": (module, "_require_unique_records"),
     "adopting": (Registry, "adopt"),
@@ -561,7 +561,7 @@ def test_a_failed_second_look_keeps_the_copy_that_is_registered(
 def test_a_source_that_changes_while_it_is_hashed(
     files: DataFiles, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def changes(place: Path, name: str, count: object) -> FileMark:
+    def changes(place: Path, name: str, called: str, count: object) -> FileMark:
         raise InputError(f"{place / name} changed while it was read.", mend="Wait.")
 
     monkeypatch.setattr(snapshots, "_mark", changes)
@@ -586,3 +586,21 @@ def test_a_full_disk_at_a_small_file_leaves_no_part_of_it(tmp_path: Path, monkey
     with pytest.raises(OSError, match="No space"):
         module.replace_made(tmp_path / "new" / "file", b"x")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["registration", "list"])
+def test_what_an_error_says_to_do_helps(files: DataFiles, store: Store, folder: Path, what: str) -> None:
+    """A damaged file of ours: moved away as it says, or in the way of nothing."""
+    add(files, store, "cohort", spec_of(folder), adding())
+    path = files.registry.path("cohort")
+    if what == "registration":
+        path.write_text("{}")
+        with pytest.raises(InputError, match="is no registration") as caught:
+            add(files, store, "cohort", spec_of(folder), adding())
+        assert f"Move {path} away" in caught.value.mend
+        path.rename(path.with_suffix(".damaged"))
+    else:
+        (listed,) = files.registry.snapshots.glob("*.json")
+        listed.write_text("[]")
+    assert add(files, store, "cohort", spec_of(folder), adding()).current.patients == 30
+    assert not snapshots.changed(files.registry.snapshot(files.registry.get("cohort").current))

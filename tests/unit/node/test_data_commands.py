@@ -152,6 +152,7 @@ class TestAdd:
         elif what == "unreadable":
             path.unlink()
             path.mkdir()
+            said = "is no file"
         else:
             path.rename(tmp_path / "elsewhere")
             path.symlink_to(tmp_path / "elsewhere")

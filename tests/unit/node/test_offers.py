@@ -40,9 +40,9 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
     real = hashing._mark
 
-    def mark(folder: Path, name: str, count: Callable[[int], None]) -> hashing.FileMark:
+    def mark(folder: Path, name: str, called: str, count: Callable[[int], None]) -> hashing.FileMark:
         seen.append(name)
-        return real(folder, name, count)
+        return real(folder, name, called, count)
 
     monkeypatch.setattr(hashing, "_mark", mark)
     return seen

@@ -25,7 +25,7 @@ from flame_fl.data.kinds import annotated_open
 from flame_fl.data.kinds.annotated import AnnDataKind
 from flame_fl.data.layout import ALL, Layout, Wanted
 from flame_fl.data.schema import Column, Features, StoreSchema
-from flame_fl.data.select import rows_of
+from tests.support.rows import rows_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # anndata's own, of pandas and zarr versions
 NAMES = ("store.h5ad", "store.v2.zarr", "store.v3.zarr")

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from flame_fl.contract.errors import InputError
 from flame_fl.data.disguise import Disguise, block_of
 from flame_fl.data.kind import kind_class, open_kind
-from flame_fl.data.kinds.genotypes import cut
 from flame_fl.data.layout import ALL, Layout, Wanted
 from flame_fl.data.schema import Column, Features, StoreSchema
-from flame_fl.data.select import rows_of
 from tests.support.genotypes import (
     FILES,
     TABLE,
@@ -28,6 +26,7 @@ from tests.support.genotypes import (
     write,
     write_table,
 )
+from tests.support.rows import rows_of
 
 FORMS = pytest.mark.parametrize("form", list(FILES))
 KEY = bytes(range(32))
@@ -77,7 +76,7 @@ def test_without_one_patient_only_his_block_differs(
         of = {id_: block_of(KEY, id_, blocks) for id_ in store.ids}
         parts = [rows_of(store.ids, {id_ for id_ in of if of[id_] == b}) for b in range(blocks)]
         intos = [emptied(tmp_path / f"{name}-{b}") for b in range(blocks)]
-        cut(tmp_path / name, layout, parts, ALL_OF_IT, HIDDEN, intos)
+        open_kind(tmp_path / name, layout).cut(parts, ALL_OF_IT, HIDDEN, intos)
         cuts.append([content(into) for into in intos])
     shown = [read(tmp_path / f"all-{b}", FILES[form])[0] for b in range(blocks)]
     assert sorted(word for words in shown for word in words) == sorted(map(HIDDEN.patient, cohort.ids))
@@ -89,7 +88,7 @@ def test_without_one_patient_only_his_block_differs(
 def test_one_pass_writes_what_single_cuts_write(tmp_path: Path, form: str) -> None:
     layout = write(form, made_up(11, 9), tmp_path / "store")
     parts = [np.array(part, np.int64) for part in ([0, 5, 10], [1, 2], list(range(11)))]
-    cut(tmp_path / "store", layout, parts, ALL_OF_IT, HIDDEN, [tmp_path / f"at-once-{i}" for i in range(3)])
+    open_kind(tmp_path / "store", layout).cut(parts, ALL_OF_IT, HIDDEN, [tmp_path / f"at-once-{i}" for i in range(3)])
     for i, part in enumerate(parts):
         open_kind(tmp_path / "store", layout).subset(part, ALL_OF_IT, HIDDEN, tmp_path / f"alone-{i}")
         assert content(tmp_path / f"at-once-{i}") == content(tmp_path / f"alone-{i}")

@@ -20,8 +20,8 @@ from flame_fl.data.disguise import Disguise, block_of
 from flame_fl.data.kind import open_kind
 from flame_fl.data.layout import Layout, Wanted
 from flame_fl.data.schema import Picture, StoreSchema
-from flame_fl.data.select import rows_of
 from tests.integration.apps.images.images.make import make_data
+from tests.support.rows import rows_of
 
 pydicom, nibabel = pytest.importorskip("pydicom"), pytest.importorskip("nibabel")
 Image = pytest.importorskip("PIL.Image")

@@ -21,7 +21,7 @@ from flame_fl.data.disguise import Disguise, block_of
 from flame_fl.data.kinds.table import TableKind
 from flame_fl.data.layout import ALL, Layout, Wanted
 from flame_fl.data.schema import Column, Features, StoreSchema
-from flame_fl.data.select import rows_of
+from tests.support.rows import rows_of
 
 SECRET = Disguise(b"k" * 32, 30)
 EVERYTHING = Wanted(columns=ALL, features=ALL)
