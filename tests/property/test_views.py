@@ -30,6 +30,7 @@ from flame_fl.data.offer import STORE_FILE, Offer
 from flame_fl.data.patients import PatientRegister
 from flame_fl.data.schema import Column, Features, Picture, StoreSchema
 from flame_fl.data.spec import CohortRule, ConsentRule
+from tests.support.genotypes import everything
 
 KEY = b"n" * 32
 BLOCK_KEY = derived_key(KEY, "blocks")
@@ -315,6 +316,19 @@ def test_blocks_of_every_kind(tmp_path: Path, kind: str) -> None:
         require_partition(after)
         require_one_change(before, after, gone)
         before = after
-    everything = b"\n".join(content for view in before.views.values() for content in view.values())
-    for word in (HIDDEN, "unapproved", "mock-", "record-0", VARIANTS[0] if kind != "images" else "DX"):
-        assert word.encode() not in everything, word
+    shown = b"\n".join(everything(tmp_path / "whole" / str(block)) for block in range(3))
+    for word in ("unapproved", VARIANTS[0] if kind != "images" else "DX"):
+        assert seen(word, shown) is False, word
+    for word in (HIDDEN, "mock-", "record-0"):
+        assert word.encode() not in shown, word
+    approved = "OP" if kind == "images" else VARIANTS[2]
+    if kind != "zarr":  # the control; a Zarr store's names are packed one by one
+        assert seen(approved, shown)
+        assert seen(VARIANTS[0] if kind != "images" else "DX", everything(tmp_path / "store"))
+
+
+def seen(word: str, content: bytes) -> bool:
+    """Whether it stands there in one piece, or as the fields that a VCF and its likes part it into."""
+    chrom, _, rest = word.partition(":")
+    fields = "\t".join((chrom, rest.partition(":")[0])) if rest else word
+    return word.encode() in content or f"\n{fields}\t".encode() in content
