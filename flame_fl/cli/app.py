@@ -158,9 +158,7 @@ def reads_in_words(store: DataStore) -> str:
         parts.append("every feature" if store.features == ("*",) else f"{len(store.features)} features")
     if store.modalities:
         parts.append("every modality" if store.modalities == ("*",) else f"modalities {', '.join(store.modalities)}")
-    for c in store.where:
-        what = "" if c.value is None and not c.values else f" {c.value if c.value is not None else list(c.values)}"
-        parts.append(f"only where {c.column} {c.op}{what}")
+    parts += [f"only where {condition.in_words()}" for condition in store.where]
     return f"{'; '.join(parts)}; at least {store.min_patients} patients"
 
 

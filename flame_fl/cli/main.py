@@ -75,7 +75,12 @@ def run(arguments: list[str]) -> int:
     except click.exceptions.Exit as err:
         return err.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
-        return _failed("Interrupted.", "The same command resumes a run that had begun.", _INTERRUPTED, as_json=as_json)
+        return _failed(
+            "Interrupted; nothing is left half done.",
+            "A run that had begun resumes with the same command.",
+            _INTERRUPTED,
+            as_json=as_json,
+        )
     except FlameError as err:
         if debug:
             stderr.print_exception()

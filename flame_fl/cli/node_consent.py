@@ -9,6 +9,7 @@ import typer
 
 from flame_fl.cli.console import stdout
 from flame_fl.cli.node_common import AsJson, open_here, user
+from flame_fl.contract.errors import InputError
 
 cli = typer.Typer(help="Opt-outs and consents of patients; they hold for every store at once.", no_args_is_help=True)
 
@@ -19,10 +20,15 @@ Ids = Annotated[Path, typer.Option("--ids", help="A text file with one patient i
 def withdraw(ids: Ids, as_json: AsJson = False) -> None:
     """These patients opted out: from this moment no view holds them, and sandboxes that do are ended."""
     from flame_fl.data.patients import read_ids
+    from flame_fl.node.data import known_ids
 
     wanted = read_ids(ids)
     added = _recorded("consent-withdrawn", lambda register: register.opt_out(wanted))
-    _tell(f"{added} patients added to the opt-outs, {len(wanted) - added} were there.", added, as_json=as_json)
+    found = known_ids(open_here().data, wanted)
+    said = f"{added} patients added to the opt-outs, {len(wanted) - added} were there."
+    if found < len(wanted):
+        said += f" [yellow]{len(wanted) - found} of these ids occur in no store that is offered here.[/]"
+    _tell(said, {"patients": added, "unknown_here": len(wanted) - found}, as_json=as_json)
 
 
 @cli.command("restore")
@@ -32,7 +38,7 @@ def restore(ids: Ids, as_json: AsJson = False) -> None:
 
     wanted = read_ids(ids)
     removed = _recorded("consent-restored", lambda register: register.opt_in(wanted))
-    _tell(f"{removed} patients removed from the opt-outs.", removed, as_json=as_json)
+    _tell(f"{removed} patients removed from the opt-outs.", {"patients": removed}, as_json=as_json)
 
 
 @cli.command("import")
@@ -46,13 +52,20 @@ def import_consents(
     from flame_fl.data.consents import from_bundles, read_provisions
 
     provisions = tuple(read_provisions(source) if source.suffix == ".parquet" else from_bundles(source))
+    if not provisions:
+        raise InputError(
+            f"{source} holds no provision of the MII broad consent, so nothing was changed.",
+            mend="See which codes its Consents have; docs/data-stores.md says which are read.",
+        )
+    before = len({p.patient_id for p in open_here().data.patients.provisions()})
 
     def put(register):  # type: ignore[no-untyped-def]
         register.put_provisions(provisions)
         return len({p.patient_id for p in provisions})
 
     patients = _recorded("consents-imported", put)
-    _tell(f"{len(provisions)} provisions of {patients} patients.", patients, as_json=as_json)
+    said = f"{len(provisions)} provisions of {patients} patients; before, the register held {before} patients."
+    _tell(said, {"patients": patients, "patients_before": before}, as_json=as_json)
 
 
 @cli.command("show")
@@ -79,5 +92,5 @@ def _recorded(kind: str, change) -> int:  # type: ignore[no-untyped-def]
     return count
 
 
-def _tell(text: str, count: int, *, as_json: bool) -> None:
-    typer.echo(json.dumps({"patients": count})) if as_json else stdout.print(text, highlight=False)
+def _tell(text: str, counts: dict[str, int], *, as_json: bool) -> None:
+    typer.echo(json.dumps(counts)) if as_json else stdout.print(text, highlight=False)

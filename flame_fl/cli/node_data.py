@@ -52,6 +52,9 @@ def add(
     record_id: Annotated[str, typer.Option(help="Its column that names a record in further files.")] = "",
     file: Annotated[list[str] | None, typer.Option(help="A further file; may be repeated.")] = None,
     copy: Copy = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="The store is registered, and shall get another layout, source or rule.")
+    ] = False,
     mock: Annotated[bool, typer.Option("--mock", help="Made-up data: nobody's.")] = False,
     plain_ids: Annotated[
         bool, typer.Option("--plain-ids", help="Show ids as they are, for public and made-up data only.")
@@ -65,9 +68,15 @@ def add(
     node = open_here()
     wanted = _spec(folder, spec, _Flags(kind, table, patient_id, record_id, tuple(file or ()), mock, plain_ids))
     _require_sandbox(node, wanted)
-    with ExitStack() as closing, _working(node, copy, quiet=as_json) as how:
+    with ExitStack() as closing, _working(node, copy, quiet=as_json, replace=replace) as how:
         registration = register(node.data, open_store(node, closing), name, wanted, how)
     _tell_version(name, registration.current, as_json=as_json)
+    if registration.current.patients < (least := node.config.limits.min_patients) and not as_json:
+        stdout.print(
+            f"[yellow]Fewer patients than min_patients in node.toml ({least}): nothing will run on it.[/]"
+            " Does the rule leave whom you meant?",
+            highlight=False,
+        )
 
 
 @cli.command("refresh")
@@ -106,19 +115,23 @@ def list_stores(as_json: AsJson = False) -> None:
     rows = []
     for name, registration in node.data.registry.all().items():
         version = registration.current
-        touched = changed(node.data.registry.snapshot(version))
-        rows.append({"name": name, **_said(version), "touched": touched, "versions": len(registration.versions)})
+        snapshot = node.data.registry.snapshot(version)
+        now = "touched" if changed(snapshot) else "unchanged"
+        now = now if Path(snapshot.folder).is_dir() else "missing"
+        rows.append({"name": name, **_said(version), "now": now, "versions": len(registration.versions)})
     if as_json:
         typer.echo(json.dumps(rows))
         return
-    shown = Table()
-    for column in ("name", "kind", "patients", "records", "version", "size", "kept", "mock", "now"):
-        shown.add_column(column, overflow="fold")
+    shown = Table("name", "kind", "patients", "records", "size", "kept", "now")
     for row in rows:
-        cells = (row["name"], row["kind"], row["patients"], row["rows"], row["version"], size(row["size"]), row["mode"])
-        now = "[red]touched: flame node data check[/]" if row["touched"] else "unchanged"
-        shown.add_row(*(escaped(c) for c in cells), "mock" if row["mock"] else "", now)
+        kind = f"{row['kind']} (mock)" if row["mock"] else row["kind"]
+        cells = (row["name"], kind, row["patients"], row["rows"], size(row["size"]), row["mode"])
+        shown.add_row(
+            *(escaped(c) for c in cells), row["now"] if row["now"] == "unchanged" else f"[red]{row['now']}[/]"
+        )
     stdout.print(shown)
+    if any(row["now"] == "touched" for row in rows):
+        stdout.print("touched: flame node data check NAME tells whether the content changed", highlight=False)
 
 
 @cli.command("show")
@@ -155,8 +168,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
         cells = (row["version"], row["at"][:16], row["patients"], row["rows"], row["mode"], digests)
         shown.add_row(*(escaped(c) for c in cells))
     stdout.print(shown)
-    rule = current.spec.cohort.model_dump(mode="json", by_alias=True, exclude_none=True)
-    stdout.print(f"whose records: {escaped(json.dumps(rule))}", highlight=False, soft_wrap=True)
+    stdout.print(f"records used: {escaped(current.spec.in_words())}", highlight=False, soft_wrap=True)
     stdout.print(f"released schema: {'yes' if released_schema(node.data, name) else 'no'}", highlight=False)
     if quality is not None:
         _tell_quality(quality)
@@ -183,9 +195,8 @@ def schema(
     out: Annotated[Path | None, typer.Option(help="Write the draft or the released schema here.")] = None,
 ) -> None:
     """Draft a store's schema (names and types, no value), or release one that you completed, for mock data."""
-    from flame_fl.data.kind import open_kind
     from flame_fl.data.schema import read_schema
-    from flame_fl.node.data import release_schema, released_schema
+    from flame_fl.node.data import drafted_schema, release_schema, released_schema
     from flame_fl.node.wiring import open_store
 
     node = open_here()
@@ -194,16 +205,15 @@ def schema(
             release_schema(node.data, open_store(node, closing), name, read_schema(release), by=user())
         stdout.print(f"The schema of {escaped(name)} is released.")
         return
-    found = released_schema(node.data, name)
-    if found is None:
-        version = node.data.registry.get(name).current
-        snapshot = node.data.registry.snapshot(version)
-        found = open_kind(Path(snapshot.folder), version.spec.layout.layout).schema()
+    found = released_schema(node.data, name) or drafted_schema(node.data, name)
     text = found.model_dump_json(indent=1)
     if out is None:
         typer.echo(text)
     else:
+        if out.exists():
+            raise InputError(f"{out} is there already.", mend="Name a new file: yours may hold what you wrote.")
         out.write_text(text + "\n", encoding="utf-8")
+        stdout.print(f"{escaped(out)}: complete it, then --release it.", highlight=False)
 
 
 @cli.command("mock")
@@ -246,6 +256,10 @@ def _spec(folder: Path | None, file: Path | None, flags: _Flags) -> "StoreSpec":
     if (folder is None) == (file is None):
         raise InputError("Give the folder of the store, or --spec.", mend="flame node data add NAME FOLDER --table …")
     if file is not None:
+        if flags != _Flags("table", "", "", "", (), False, False):
+            raise InputError(
+                "--spec says it all; the other options would be left out.", mend="Write them into the file."
+            )
         return read_spec(file)
     if not flags.table or not flags.patient_id:
         raise InputError(
@@ -277,7 +291,7 @@ def _require_sandbox(node: "Node", spec: "StoreSpec") -> None:
 
 
 @contextmanager
-def _working(node: "Node", copy: bool | None, *, quiet: bool) -> Iterator["Adding"]:
+def _working(node: "Node", copy: bool | None, *, quiet: bool, replace: bool = False) -> Iterator["Adding"]:
     """How a store is looked at, with a bar where a person waits."""
     from flame_fl.node.data import Adding
 
@@ -297,7 +311,7 @@ def _working(node: "Node", copy: bool | None, *, quiet: bool) -> Iterator["Addin
             return said
 
         asked = ask if sys.stdin.isatty() and not quiet and "CI" not in os.environ else None
-        yield Adding(node.data_key, user(), copy, asked, progress)
+        yield Adding(node.data_key, user(), copy, replace=replace, ask=asked, progress=progress)
 
 
 def _said(version: "Version") -> dict[str, Any]:

@@ -73,12 +73,15 @@ class ConsoleWatcher:
             table.add_column(column)
         for s in standings[:40]:
             colour = "green" if s.code == 0 else "red"
-            said = s.status if s.code == 0 else f"{s.status} ({s.code})"
+            word = "refused" if s.code and s.status == "approved" else s.status  # approved, and yet it does not run
+            said = word if s.code == 0 else f"{word} ({s.code})"
             table.add_row(escaped(s.node), str(s.patients or "–"), f"[{colour}]{said}[/]", escaped(s.by or "–"))
         if len(standings) > 40:
             rest = Counter(s.status for s in standings[40:])
             table.add_row("…", "", ", ".join(f"{n} {k}" for k, n in rest.items()), "")
         stdout.print(table)
+        if len(standings) == 1:
+            stdout.print("[yellow]One DIZ: Flower's own strategies wait for two unless they are told otherwise.[/]")
         self._progress.start()
 
     def progress(self, tally: Tally, done: int, total: int) -> None:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from flame_fl.contract.words import Frozen, ItemName, Scalar, Text
 
 KindName = Literal["table", "anndata", "plink", "pgen", "vcf", "images"]
+FILE_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9_.\-/]*$"
 _ENDINGS = (".parquet", ".csv", ".tsv", ".fam", ".psam", ".h5ad", ".zarr")
 
 
@@ -19,9 +20,7 @@ def _relative(name: str) -> str:
     return name
 
 
-FileName = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-/]*$", max_length=255), AfterValidator(_relative)
-]
+FileName = Annotated[str, StringConstraints(pattern=FILE_PATTERN, max_length=255), AfterValidator(_relative)]
 
 
 def _as_json_has_it(value: Scalar | date) -> Scalar | date:
@@ -52,6 +51,15 @@ class Condition(Frozen):
                 f'"{self.op}" needs {"values" if many else "neither value nor values" if none else "value"}'
             )
         return self
+
+    def in_words(self) -> str:
+        """For people."""
+        shown = (
+            ""
+            if self.value is None and not self.values
+            else f" {self.value if self.value is not None else list(self.values)}"
+        )
+        return f"{self.column} {self.op}{shown}"
 
 
 class DataStore(Frozen):

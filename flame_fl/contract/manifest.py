@@ -15,6 +15,7 @@ from flame_fl.contract.canonical import canonical_json, digest
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.refusal import RefusalCode, RefusedError
+from flame_fl.contract.settings import faults
 from flame_fl.contract.terms import Frozen, Scalar, Terms
 
 MAX_CONFIG_DEPTH = 16
@@ -83,12 +84,9 @@ def parse_terms(stated: Any) -> Terms:
     try:
         return Terms.model_validate(stated)
     except ValidationError as err:
-        wrong = "; ".join(
-            f"{'.'.join(str(p) for p in e['loc']) or 'tool.flame'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in err.errors(include_input=False, include_url=False)[:8]
-        )
+        wrong = " ".join(fault.sentence for fault in faults(err, Terms)[:8])
         raise InputError(
-            f"[tool.flame] is malformed: {wrong}.",
+            f"[tool.flame] is malformed: {wrong}",
             mend="Correct it in the app's pyproject.toml; docs/manifest.md lists every field.",
         ) from None
 

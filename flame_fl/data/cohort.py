@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from unicodedata import normalize
 
@@ -19,8 +20,8 @@ import pyarrow.compute as pc
 
 from flame_fl.contract.data_terms import Condition
 from flame_fl.contract.errors import InputError
-from flame_fl.data import records
-from flame_fl.data.kind import Kind, Rows
+from flame_fl.data import dates, records
+from flame_fl.data.kind import Kind, Rows, inside
 from flame_fl.data.spec import CohortRule
 
 _COMPARE = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater,
@@ -85,24 +86,33 @@ def choose(
         conditions += _window(rule.window.column, rule.window.from_, rule.window.until)
     needed = {c.column for c in conditions}
     patients = kind.patients()
-    out = {_same(p) for p in opted_out}
-    kept = np.array([p is not None and _same(p) not in out for p in patients], dtype=bool)
+    out = {form for p in opted_out for form in same_id(p)}
+    kept = np.array([p is not None and out.isdisjoint(same_id(p)) for p in patients], dtype=bool)
     if rule.consent is not None and rule.consent.provisions:
         allowed = consenting or frozenset()
         kept &= np.array([p in allowed for p in patients], dtype=bool)
     if needed:
         table = kind.records(sorted(needed))
         for condition in conditions:  # one mask at a time: terms may state many
-            kept &= _met(table.column(condition.column), condition)
+            met = _met(table.column(condition.column), condition)
+            if _is_text(kind) and _of_days(condition):
+                # The type of the column follows from all its cells: it must not let one patient decide on others.
+                path = inside(kind.folder, kind.layout.table)
+                met = _met(records.read(path, [condition.column], typed=False).column(0), condition)
+            kept &= met
     rows = np.flatnonzero(kept).astype(np.int64)
     people = {str(patients[row]) for row in rows}
     members = np.array(sorted(mask(p) for p in people) if mask else [], dtype=np.uint64)
     return Cohort(rows, len(people), members)
 
 
-def _same(patient_id: str) -> str:
-    """An id as an opt-out is compared with it: blanks around it, and how an accent is coded, do not keep anybody in."""
-    return normalize("NFC", patient_id).strip()
+def same_id(patient_id: str) -> tuple[str, str]:
+    """The forms by which an opt-out is compared with an id: none of these keeps anybody in.
+
+    Blanks around it, how an accent is coded, and leading zeros, which a column of numbers has lost.
+    """
+    plain = normalize("NFC", patient_id).strip()
+    return plain, plain.lstrip("0") or plain[-1:]
 
 
 def _window(name: str, first: date | None, last: date | None) -> list[Condition]:
@@ -143,15 +153,23 @@ def _met(column: pa.ChunkedArray, condition: Condition) -> npt.NDArray[np.bool_]
     return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False), dtype=bool)  # noqa: FBT003
 
 
+def _of_days(condition: Condition) -> bool:
+    stated = condition.values or (() if condition.value is None else (condition.value,))
+    return bool(stated) and all(_DAY.fullmatch(str(v)) for v in stated)
+
+
+def _is_text(kind: Kind) -> bool:
+    return Path(kind.layout.table).suffix in records.TEXT_SUFFIXES
+
+
 def _comparable(column: pa.ChunkedArray, condition: Condition) -> pa.ChunkedArray:
     """A column in which what is missing is missing in one way, and numbers compare with numbers, days with days.
 
-    One cell that is no date makes a column of a text table text. The others' days are then still days: as text, a
-    German one of 1999 is later than an ISO one of 2020.
+    Text that is compared with a day is read as one, cell by cell: as text, a German day of 1999 is later than an ISO
+    day of 2020.
     """
-    stated = condition.values or (() if condition.value is None else (condition.value,))
-    if records.column_type(column.type) == "string" and stated and all(_DAY.fullmatch(str(v)) for v in stated):
-        column = records.days_in(column.cast(pa.string()))
+    if records.column_type(column.type) == "string" and _of_days(condition):
+        column = dates.days_in(column.cast(pa.string()))
     if pa.types.is_decimal(column.type) or pa.types.is_float16(column.type):
         column = column.cast(pa.float64())
     if pa.types.is_floating(column.type):

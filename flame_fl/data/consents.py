@@ -228,17 +228,29 @@ def from_bundles(path: Path) -> list[Provision]:
     """
     if path.is_symlink():
         raise InputError(f"{path} is a link.", mend="Give the file itself.")
+    if not path.exists():
+        raise InputError(f"There is no {path}.", mend="Give .json files of Bundles, or .ndjson files.")
     files = sorted(one for one in path.iterdir() if one.suffix in {".json", ".ndjson"}) if path.is_dir() else [path]
     found: set[Provision] = set()
     consents = 0
     for file in files:
         for resource in _resources(file):
+            if not path.is_dir() and _goes_on(resource):
+                raise InputError(
+                    f"{file} is one page of several: its Bundle has a link to the next.",
+                    mend="Put all pages into a folder and give the folder, or export as .ndjson.",
+                )
             for consent in _consents(resource, 0):
                 consents += 1
                 found.update(provisions(consent))
     if not consents:
         raise InputError(f"{path} holds no FHIR Consent.", mend="Give .json files of Bundles, or .ndjson files.")
     return sorted(found, key=_order)
+
+
+def _goes_on(resource: dict[str, Any]) -> bool:
+    links = resource.get("link")
+    return isinstance(links, list) and any(isinstance(one, dict) and one.get("relation") == "next" for one in links)
 
 
 def _resources(path: Path) -> Iterator[dict[str, Any]]:

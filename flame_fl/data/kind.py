@@ -88,6 +88,18 @@ class CutsAtOnce(Protocol):
         """As `Kind.subset`, for each part and its folder."""
 
 
+@runtime_checkable
+class Examines(Protocol):
+    """A kind that can tell, before a view is made, that a view of some record would be refused."""
+
+    def examine(self) -> None:
+        """Look at every record's file.
+
+        Raises:
+            InputError: A view of it would be refused.
+        """
+
+
 _KINDS: dict[KindName, tuple[str, str, tuple[str, ...], str]] = {  # module, class, what it needs, the extra
     "table": ("table", "TableKind", (), ""),
     "anndata": ("annotated", "AnnDataKind", ("h5py", "zarr"), "h5ad"),

@@ -18,6 +18,7 @@ from flame_fl.data.disguise import Disguise, block_of, derived_key
 from flame_fl.data.kind import CutsAtOnce, Kind, Rows, open_kind
 from flame_fl.data.layout import Layout, Wanted, layout_of
 from flame_fl.data.patients import PatientRegister, Revision
+from flame_fl.data.select import chosen_columns, chosen_features
 from flame_fl.data.spec import CohortRule
 
 STORE_FILE = "store.json"
@@ -94,6 +95,23 @@ class Offer:
                 self._cohorts.pop(next(iter(self._cohorts)))
             self._cohorts[key] = known
         return known
+
+    def require(self, stated: DataStore, wanted: Wanted) -> None:
+        """Check that there is all that an analysis asks to see, before anybody approves it or waits for it.
+
+        Raises:
+            InputError: A column, a feature or a file is not there; or it asks for no feature of a store that has some.
+        """
+        schema = self.kind(stated).schema()
+        chosen_columns([c.name for c in schema.columns], schema.layout, wanted, f"Data store {self.name!r}")
+        names = [name for features in schema.features for name in features.names]
+        chosen_features(names, wanted, f"Data store {self.name!r}")
+        if (names and not wanted.features) or (schema.pictures and not wanted.modalities):
+            what = "features" if names else "modalities"
+            raise InputError(
+                f"The analysis asks for no {what} of data store {self.name!r}, so it would see none.",
+                mend=f'Name them in [tool.flame.data.{self.name}], or {what} = ["*"] for every one.',
+            )
 
     def _choose(self, stated: DataStore, today: date) -> Cohort:
         self.unchanged()

@@ -35,12 +35,23 @@ class PatientRegister:
         try:
             text = self._opt_out.read_text(encoding="utf-8")
         except FileNotFoundError:
-            return frozenset()
+            if not self.folder.exists():
+                return frozenset()  # nobody was ever asked
+            raise self._lost() from None
         except (OSError, UnicodeDecodeError):
-            raise InputError(
-                f"The list of opt-outs {self._opt_out} cannot be read.", mend="Restore it: until then nothing is used."
-            ) from None
+            raise self._lost() from None
         return frozenset(line for line in text.split("\n") if line)
+
+    def _lost(self) -> InputError:
+        return InputError(
+            f"The list of opt-outs {self._opt_out} cannot be read.",
+            mend="Restore it, as an empty file if nobody ever opted out: until then nothing is used.",
+        )
+
+    def make(self) -> None:
+        """Begin with nobody: from now on a list that is gone is an error, not an empty one."""
+        if not self.folder.exists():
+            self._write(frozenset())
 
     def opt_out(self, ids: Iterable[str]) -> int:
         """Add patients; returns how many were not there yet."""
@@ -70,7 +81,7 @@ class PatientRegister:
 
     def put_provisions(self, provisions: Sequence[Provision]) -> None:
         """Replace all consents with these."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.make()
         write_provisions(self._consents, provisions)
 
     def consenting(self, codes: Iterable[str], today: date) -> frozenset[str]:
@@ -87,16 +98,18 @@ class PatientRegister:
 
 
 def read_ids(path: Path) -> tuple[str, ...]:
-    """Patient ids from a text file, one per line.
+    """Patient ids from a text file, one per line; `Patient/ID`, as FHIR refers to one, is taken for ID.
 
     Raises:
-        InputError: It cannot be read, or holds none.
+        InputError: It cannot be read, holds none, or is a table.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")  # Windows puts a mark before the first id
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path} cannot be read.", mend="Give a text file with one patient id per line.") from None
-    ids = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if any(mark in line for line in lines for mark in ("\t", ";", '"')):
+        raise InputError(f"{path} is a table.", mend="Give a text file with the ids alone, one per line, no header.")
+    ids = tuple(dict.fromkeys(line.strip().removeprefix("Patient/") for line in lines if line.strip()))
     if not ids:
         raise InputError(f"{path} holds no patient id.", mend="Write one per line.")
     return ids

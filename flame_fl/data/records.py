@@ -5,21 +5,23 @@ Errors of the parsers are never passed on: they quote cells.
 """
 
 import csv
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from flame_fl.contract.errors import InputError
+from flame_fl.data.headers import require_columns, require_delimiter, require_distinct
 from flame_fl.data.schema import ColumnType
 
 FAM_COLUMNS = ("FID", "IID", "PAT", "MAT", "SEX", "PHENO")
-TABLE_SUFFIXES = (".parquet", ".csv", ".tsv", ".fam", ".psam")
+TEXT_SUFFIXES = (".csv", ".tsv", ".fam", ".psam")
+TABLE_SUFFIXES = (".parquet", *TEXT_SUFFIXES)
 GERMAN_DATE = "%d.%m.%Y"
 _PARSERS = [pv.ISO8601, GERMAN_DATE]
 _DELIMITERS = {".csv": ",", ".tsv": "\t", ".fam": "\t", ".psam": "\t"}
@@ -45,8 +47,7 @@ def schema_of(path: Path) -> pa.Schema:
             schema = file.schema_arrow
     else:
         schema = _read_text(path, None, typed=True).schema
-    if len(set(schema.names)) != len(schema.names):
-        raise InputError(f"{path} has two columns of one name.", mend="Name each column once.")
+    require_distinct(path, schema.names)
     return schema
 
 
@@ -76,7 +77,7 @@ def read(path: Path, columns: Sequence[str], *, typed: bool = True) -> pa.Table:
     """
     if path.suffix == ".parquet":
         with _parquet(path) as file:
-            _require(path, file.schema_arrow.names, columns)
+            require_columns(path, file.schema_arrow.names, columns)
             try:
                 table = file.read(columns=list(columns), use_threads=False).select(list(columns))
                 table.validate(full=True)  # text that is no UTF-8 would fail later, and be quoted
@@ -115,7 +116,7 @@ def batches(path: Path, columns: Sequence[str]) -> Iterator[pa.Table]:
         return
     rows = max(1, _BATCH_CELLS // max(1, len(columns)))
     with _parquet(path) as file:
-        _require(path, file.schema_arrow.names, columns)
+        require_columns(path, file.schema_arrow.names, columns)
         if file.metadata.num_rows == 0:
             yield plain(file.schema_arrow.empty_table().select(list(columns)))
         try:
@@ -212,9 +213,8 @@ def _read_text(path: Path, columns: Sequence[str] | None, *, typed: bool) -> pa.
     if not is_table(path):
         raise InputError(f"{path} is not a table.", mend=f"Tables end in {', '.join(TABLE_SUFFIXES)}.")
     names, skipped = _header(path)
-    if len(set(names)) != len(names):
-        raise InputError(f"{path} has two columns of one name.", mend="Name each column once.")
-    _require(path, names, columns or ())
+    require_distinct(path, names)
+    require_columns(path, names, columns or ())
     types = {} if typed else dict.fromkeys(names, pa.string())
     try:
         table = pv.read_csv(
@@ -289,6 +289,10 @@ def _header(path: Path) -> tuple[list[str], int]:
             line, skipped = file.readline(1 << 24), 1
             while path.suffix == ".psam" and line.startswith(b"##"):  # comments of PLINK 2
                 line, skipped = file.readline(1 << 24), skipped + 1
+            if not line.removeprefix(BOM_UTF8).strip():
+                raise _without_header(path, file.read(1 << 16))
+        if _is_quoted(path):
+            require_delimiter(path, line, _delimiter(path))
         text = line.decode("utf-8-sig").rstrip("\r\n")
     except FileNotFoundError:
         raise InputError(f"There is no table {path}.", mend="Check the folder and the table's name.") from None
@@ -305,14 +309,10 @@ def _header(path: Path) -> tuple[list[str], int]:
     return names, skipped
 
 
-def _require(path: Path, names: Sequence[str], columns: Sequence[str]) -> None:
-    for column in columns:
-        if len(names) == 1 and ";" in names[0]:
-            raise InputError(
-                f"{path} separates its columns by semicolons.", mend="Export it with commas, or with tabs as .tsv."
-            )
-        if names.count(column) != 1:
-            raise InputError(f"{path} has no column {column!r}, or two.", mend="Name columns as the table does.")
+def _without_header(path: Path, rest: bytes) -> InputError:
+    if rest.strip():
+        return InputError(f"{path} begins with an empty line.", mend="The first line must name the columns.")
+    return InputError(f"{path} is empty.", mend="Export it again; the first line must name the columns.")
 
 
 def _unreadable(path: Path) -> InputError:
@@ -322,45 +322,3 @@ def _unreadable(path: Path) -> InputError:
         f"{path} is not a table that can be read: rows of different lengths, no UTF-8, or cut short.",
         mend="Look at it with a spreadsheet or `csvstat`, or export it again.",
     )
-
-
-def shifted(column: pa.ChunkedArray, days: Sequence[int]) -> pa.ChunkedArray:
-    """Dates or times, each moved by so many days; text in ISO or German form stays text of that form."""
-    if column_type(column.type) == "string":
-        return _shifted_text(column, days)
-    moved = pa.array(days, pa.int64())
-    if pa.types.is_date(column.type):
-        as_days = column.cast(pa.date32()).cast(pa.int32()).cast(pa.int64())
-        return pc.add(as_days, moved).cast(pa.int32(), safe=False).cast(pa.date32()).cast(column.type)
-    unit = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[column.type.unit] * 86400
-    return pc.add(column.cast(pa.int64()), pc.multiply(moved, unit)).cast(column.type)
-
-
-_TIME = r"(?P<rest>\s*$|[ T,]+\d{1,2}:\d{2}[0-9:.,+Z-]*\s*$)"
-_DATES = (  # a pattern of texts that are a date, or a date and a time, and how the date is written
-    (rf"^\s*(?P<day>\d{{4}}-\d{{1,2}}-\d{{1,2}}){_TIME}", "%Y-%m-%d"),
-    (rf"^\s*(?P<day>\d{{1,2}}\.\d{{1,2}}\.\d{{4}}){_TIME}", GERMAN_DATE),
-)
-
-
-def days_in(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The day that each text begins with, in ISO or German form; none where it is no date. Decided value by value."""
-    found = pa.chunked_array([pa.nulls(len(column), pa.date32())])
-    for pattern, form in _DATES:
-        day = pc.struct_field(pc.extract_regex(column, pattern), "day")
-        found = pc.coalesce(found, pc.strptime(day, form, "s", error_is_null=True).cast(pa.date32()))
-    return found
-
-
-def _shifted_text(column: pa.ChunkedArray, days: Sequence[int]) -> pa.ChunkedArray:
-    """Every text that is a date, moved; decided value by value: another record must not change what happens to this."""
-    if pa.types.is_null(column.type):
-        return column
-    result = column
-    for pattern, form in _DATES:
-        parts = pc.extract_regex(column, pattern)
-        day, rest = pc.struct_field(parts, "day"), pc.struct_field(parts, "rest")
-        moved = shifted(pc.strptime(day, form, "s", error_is_null=True).cast(pa.date32()), days)
-        text = pc.strftime(moved.cast(pa.timestamp("s")), form).cast(column.type)
-        result = pc.coalesce(pc.binary_join_element_wise(text, rest, pa.scalar("", column.type)), result)
-    return result

@@ -14,6 +14,7 @@ from pydantic import Field, ValidationError, model_validator
 from flame_fl.contract.canonical import digest
 from flame_fl.contract.data_terms import FileName
 from flame_fl.contract.errors import InputError
+from flame_fl.contract.settings import faults
 from flame_fl.contract.words import Frozen, ItemName, Moderate, Name, Scalar
 from flame_fl.data.layout import KindName, Layout
 
@@ -121,10 +122,9 @@ def read_schema(path: Path) -> StoreSchema:
     try:
         return StoreSchema.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as err:
-        first = err.errors(include_url=False, include_input=False, include_context=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(
-            f"{path}: {place}: {first['msg']}.", mend="Begin with `flame node data schema NAME`."
-        ) from None
+        first = faults(err, StoreSchema)[0]
+        if first.place:
+            raise first.about(str(path)) from None
+        raise InputError(f"{path}: {first.sentence}", mend="Begin with `flame node data schema NAME`.") from None
     except (OSError, UnicodeDecodeError):
         raise InputError(f"{path} cannot be read.", mend="Give a schema as JSON.") from None

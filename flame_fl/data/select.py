@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from flame_fl.contract.errors import InputError
-from flame_fl.data import records
+from flame_fl.data import dates, records
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.kind import Rows
 from flame_fl.data.layout import ALL, Layout, Wanted
@@ -66,7 +66,7 @@ def disguised(table: pa.Table, layout: Layout, disguise: Disguise, patients: Seq
             values = column.cast(pa.string()).to_pylist()
             column = pa.chunked_array([pa.array([v and disguise.record(v) for v in values], pa.string())])
         elif disguise.shift_days and records.column_type(column.type) in {"date", "timestamp", "string"}:
-            column = records.shifted(column, days)
+            column = dates.shifted(column, days)
         elif disguise.shift_days and records.column_type(column.type) == "other":
             raise InputError(
                 f"Column {name!r} holds lists, tables or times in which dates cannot be moved.",

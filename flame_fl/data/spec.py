@@ -77,6 +77,8 @@ class Window(Frozen):
     def _says_something(self) -> Self:
         if self.from_ is None and self.until is None:
             raise ValueError("give from, until or both")
+        if self.from_ is not None and self.until is not None and self.from_ > self.until:
+            raise ValueError("from lies after until")
         return self
 
 
@@ -86,7 +88,7 @@ class ConsentRule(Frozen):
     column: ItemName | None = None
     granted: tuple[Scalar, ...] = ()
     """Values of the column that mean yes; everything else, a missing value too, means no."""
-    provisions: tuple[ItemName, ...] = ()
+    provisions: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)+$")], ...] = ()
     """Codes (OIDs of the MII broad consent) that must all be permitted on the day."""
 
     @model_validator(mode="after")
@@ -128,6 +130,21 @@ class StoreSpec(Frozen):
         """Hash of what decides which records are used and how they are shown: an approval binds it."""
         stated = self.model_dump(mode="json", by_alias=True)
         return digest({name: stated[name] for name in ("layout", "cohort", "pseudonyms", "shift_dates_days")})
+
+    def in_words(self) -> str:
+        """Whose records, for people."""
+        rule = self.cohort
+        parts = [condition.in_words() for condition in rule.where]
+        if (window := rule.window) is not None:
+            parts.append(f"{window.column} from {window.from_ or '…'} until {window.until or '…'}")
+        if (consent := rule.consent) is not None:
+            granted = " or ".join(map(str, consent.granted))
+            parts.append(
+                f"{consent.column} is {granted}" if consent.column else f"consent to {', '.join(consent.provisions)}"
+            )
+        ids = "pseudonyms" if self.pseudonyms else "ids as they are"
+        dates = f"dates moved by up to {self.shift_dates_days} days" if self.shift_dates_days else "dates as they are"
+        return f"{'; '.join(parts) or 'all'} (and nobody who opted out); {ids}, {dates}"
 
     @property
     def folder(self) -> Path | None:

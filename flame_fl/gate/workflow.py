@@ -231,6 +231,10 @@ class Gate:
             update = self._sessions.run(verified)
         except SandboxError as err:
             failure = err
+        except RefusedError as err:  # no view could be made: one patient's record may be why
+            if enforced:
+                return None, err.detail
+            raise
         if not enforced and failure is None:
             return update, ""  # step 5 looks at the cohorts once more
         try:

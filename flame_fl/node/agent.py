@@ -7,6 +7,7 @@ by the hub, and the gate then answers it with what it stored, or tries anew (ano
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from flame_fl.contract.errors import UnreachableError
@@ -49,8 +50,9 @@ class Agent:
     def watch_patients(self) -> None:
         """Until `stop`: end sandboxes that hold a patient who may no longer be used, at once. For a thread."""
         while not self._stop.wait(_WATCH_SECONDS):
-            if ended := self.gate.end_changed():
-                self.say(f"patients changed: {ended} sandboxes were ended, their views deleted")
+            with suppress(Exception):  # whatever happens, it goes on: a log that cannot be written, for example
+                if ended := self.gate.end_changed():
+                    self.say(f"patients changed: {ended} sandboxes were ended, their views deleted")
 
     def stop(self) -> None:
         """End soon; a message in the sandbox is given up. From any thread or signal handler."""

@@ -173,6 +173,11 @@ class NodeFiles:
         return self.keys / "data"
 
     @property
+    def patients(self) -> Path:
+        """Opt-outs and consents."""
+        return self.state / "patients"
+
+    @property
     def views(self) -> Path:
         """What sandboxes see of the data stores, while they run."""
         return self.state / "views"

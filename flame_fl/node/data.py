@@ -1,16 +1,17 @@
 """`flame node data`: a store is looked at, hashed, reported on and registered, or nothing of it is left."""
 
 import secrets
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from dataclasses import replace as replace_fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flame_fl.contract.errors import FlameError, InputError
-from flame_fl.data.cohort import Cohort, choose
+from flame_fl.data.cohort import Cohort, choose, same_id
 from flame_fl.data.files import PRIVATE, remove_tree, replace
-from flame_fl.data.kind import Kind, open_kind
+from flame_fl.data.kind import Examines, Kind, open_kind
 from flame_fl.data.patients import PatientRegister
 from flame_fl.data.quality import Quality, report
 from flame_fl.data.schema import StoreSchema
@@ -56,6 +57,7 @@ class Adding:
     """How a store is registered.
 
     Attributes:
+        replace: The store may get another layout, source or rule than it has.
         copy: Make a copy of the node's own where files cannot be shared: yes, no, or ask (None).
         ask: Asks a person whether so many bytes may be copied; None where nobody can be asked.
         progress: Told what is done, how far, of how much.
@@ -65,6 +67,7 @@ class Adding:
     key: bytes = field(repr=False)
     by: str
     copy: bool | None = None
+    replace: bool = False
     ask: Callable[[int], bool] | None = None
     progress: StepProgress = lambda what, done, total: None
 
@@ -79,11 +82,15 @@ def add(files: DataFiles, store: Store, name: str, spec: StoreSpec, how: Adding)
     """
     _check_name(name)
     registry = files.registry
+    if not how.replace:
+        _require_same(registry, name, spec)
     with _incoming(registry) as incoming:
         snapshot, provenance = _taken(spec, how, incoming, _hashed_before(registry, name))
         folder = Path(snapshot.folder)
         kind = open_kind(folder, spec.layout.layout)
         schema, found = kind.schema(), cohort_today(kind, spec, files)
+        if isinstance(kind, Examines):
+            kind.examine()
         quality = report(kind)
         _require_unique_records(spec, quality)
         if snapshot.mode != "in-place":
@@ -145,7 +152,7 @@ def refresh(files: DataFiles, store: Store, name: str, how: Adding) -> Registrat
     """
     registration = files.registry.get(name)
     copied = registration.current.mode in {"copy", "reflink"}
-    again = Adding(how.key, how.by, how.copy if how.copy is not None else copied, how.ask, how.progress)
+    again = replace_fields(how, copy=how.copy if how.copy is not None else copied)
     return add(files, store, name, registration.current.spec, again)
 
 
@@ -157,8 +164,12 @@ def check(files: DataFiles, name: str, key: bytes, progress: StepProgress = lamb
     """
     version = files.registry.get(name).current
     snapshot = verify(files.registry.snapshot(version), key, lambda done, total: progress("checking", done, total))
-    quality = report(open_kind(Path(snapshot.folder), version.spec.layout.layout))
+    kind = open_kind(Path(snapshot.folder), version.spec.layout.layout)
+    if isinstance(kind, Examines):
+        kind.examine()
+    quality = report(kind)
     replace_made(files.quality(snapshot.id), quality.model_dump_json(indent=1).encode())
+    files.registry.renew(version, snapshot)
     return quality
 
 
@@ -217,6 +228,31 @@ def released_schema(files: DataFiles, name: str) -> StoreSchema | None:
         return None
 
 
+def drafted_schema(files: DataFiles, name: str) -> StoreSchema:
+    """A schema of names and types, from the store as it is.
+
+    Raises:
+        InputError: There is no such store, or it cannot be read.
+    """
+    version = files.registry.get(name).current
+    return open_kind(Path(files.registry.snapshot(version).folder), version.spec.layout.layout).schema()
+
+
+def _names_of(schema: StoreSchema) -> set[str]:
+    return {c.name for c in schema.columns} | {name for f in schema.features for name in f.names}
+
+
+def known_ids(files: DataFiles, ids: Iterable[str]) -> int:
+    """How many of these ids occur in a store that is offered; stores that cannot be read are left out."""
+    wanted, found = {word: same_id(word) for word in ids}, set[str]()
+    for registration in files.registry.all().values():
+        version = registration.current
+        with suppress(InputError, OSError):
+            kind = open_kind(Path(files.registry.snapshot(version).folder), version.spec.layout.layout)
+            found.update(form for p in kind.patients() if p is not None for form in same_id(p))
+    return sum(not found.isdisjoint(forms) for forms in wanted.values())
+
+
 def release_schema(files: DataFiles, store: Store, name: str, schema: StoreSchema, *, by: str) -> None:
     """Let researchers have a schema: the steward read it and stands for every value in it.
 
@@ -227,6 +263,11 @@ def release_schema(files: DataFiles, store: Store, name: str, schema: StoreSchem
     if schema.layout != layout:
         raise InputError(
             "The schema describes a store of another kind or with other files.", mend="`flame node data schema NAME`."
+        )
+    if unknown := sorted(_names_of(schema) - _names_of(drafted_schema(files, name))):
+        raise InputError(
+            f"The store has no column or feature {unknown[0]!r}, which the schema names.",
+            mend="Begin with `flame node data schema NAME --out FILE` of the store as it is now.",
         )
     with store.transaction():
         store.record("schema-released", {"store": name, "schema": schema.sha256, "by": by})
@@ -331,6 +372,19 @@ def _require_unique_records(spec: StoreSpec, quality: Quality) -> None:
             f"{quality.duplicate_record_ids} record ids in {spec.layout.table} occur more than once in "
             f"{spec.layout.record_id!r}.",
             mend="Name a column whose values are unique, or leave --record-id out.",
+        )
+
+
+def _require_same(registry: Registry, name: str, spec: StoreSpec) -> None:
+    """Another store under a name that is taken is said, not done: a wrong column would be a silent version 2."""
+    if not registry.path(name).is_file():
+        return
+    before = registry.get(name).current.spec.model_dump(mode="json", by_alias=True)
+    now = spec.model_dump(mode="json", by_alias=True)
+    if differing := [key for key in now if now[key] != before.get(key)]:
+        raise InputError(
+            f"Data store {name!r} is registered with another {', '.join(differing)}.",
+            mend="Choose another name; or --replace, for a new version that no approval names yet.",
         )
 
 

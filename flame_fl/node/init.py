@@ -12,6 +12,7 @@ from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.places import Places
 from flame_fl.data.disguise import KEY_BYTES
 from flame_fl.data.files import PRIVATE, PUBLIC, write_new
+from flame_fl.data.patients import PatientRegister
 from flame_fl.gate.store import Store
 from flame_fl.node.config import NodeFiles, config_text, parse_config
 
@@ -59,6 +60,7 @@ def init_node(places: Places, wish: NewNode) -> NodeFiles:
         _write_pair(files.flower_key, ec.generate_private_key(ec.SECP384R1()), wish.name)
         _write_pair(files.identity_key, ed25519.Ed25519PrivateKey.generate(), wish.name)
         write_new(files.data_key, secrets.token_bytes(KEY_BYTES), PRIVATE)
+        PatientRegister(files.patients).make()
         write_new(files.secret, secrets.token_hex(32).encode(), PRIVATE)
         store = Store(files.database)
         store.record("node-made", {"name": wish.name, "hub": wish.hub})

@@ -135,6 +135,10 @@ class Registry:
         replace_file(self.path(name), registration.model_dump_json(indent=1, by_alias=True).encode(), PRIVATE)
         return registration
 
+    def renew(self, version: Version, snapshot: Snapshot) -> None:
+        """Note the times and inodes of files whose content was just found to be the version's."""
+        replace_file(self._list_of(version), json.dumps(snapshot.as_json(), sort_keys=True).encode(), PRIVATE)
+
     def put_back(self, name: str, before: Registration | None) -> None:
         """Make a registration what it was."""
         if before is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import parse_terms
 from flame_fl.contract.terms import Terms
-from flame_fl.data.layout import Layout, layout_of
+from flame_fl.data.layout import Layout, Wanted, layout_of, wanted_of
 from flame_fl.gate.approval import ApprovalRecord, Status, status_on
 from flame_fl.gate.workflow import Gate
 
@@ -148,6 +148,7 @@ def _check_can_run(gate: Gate, app: str, terms: Terms) -> None:
                 f"{_laid_out(layout_of(stated))}.",
                 mend="Register the store so, or approve with --terms.",
             )
+        offer.require(stated, wanted_of(stated, {}) if stated.features_file is None else Wanted(stated.columns, ("*",)))
         offer.cohort(stated, gate.today())  # its conditions fit the columns
     if "no image" in gate.binding(app, terms).sandbox:
         raise InputError(

@@ -17,6 +17,7 @@ from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.ports import NoiseSource, Sandbox, SandboxSpec
 from flame_fl.contract.terms import Terms
 from flame_fl.data.folder import snapshot_of
+from flame_fl.data.layout import wanted_of
 from flame_fl.data.offer import FixedOffers, Offer, Offers
 from flame_fl.flower.app_host import AppHost, load_host
 from flame_fl.gate.store import Store
@@ -58,16 +59,17 @@ def plan_nodes(data: Path | None, count: int | None) -> tuple[NodePlan, ...]:
     return tuple(NodePlan(p.name, p) for p in folders)
 
 
-def open_data(node: NodePlan, manifest: Manifest) -> FixedOffers:
+def open_data(node: NodePlan, manifest: Manifest, bundle: Mapping[str, bytes]) -> FixedOffers:
     """The node's data stores: the subfolders of its data folder, laid out as the terms say.
 
     Raises:
-        InputError: A store that the terms name cannot be read.
+        InputError: A store that the terms name cannot be read, or has not what they name. `bundle` is the app's files.
     """
     folders = [] if node.data is None else [p for p in sorted(node.data.iterdir()) if p.is_dir()]
     offers = {p.name: Offer(p.name, p.resolve(), snapshot_of(p)) for p in folders}
     for name, stated in (manifest.terms.data if manifest.terms else {}).items():
         if name in offers:
+            offers[name].require(stated, wanted_of(stated, bundle))
             offers[name].cohort(stated, datetime.now(UTC).date())
     return FixedOffers(offers)
 

@@ -70,7 +70,7 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
     with ExitStack() as closing:
         app_dir = Path(closing.enter_context(tempfile.TemporaryDirectory(prefix="flame-app-"))) / "app"
         sandbox = make_sandbox(settings.sandbox, app_dir, fab, settings.image)  # early: imports go on beside
-        data = {plan.name: open_data(plan, manifest) for plan in plans}
+        data = {plan.name: open_data(plan, manifest, fab.files) for plan in plans}
         folder = open_folder(wanted)
         closing.callback(folder.close)
         fresh_id = secrets.randbits(63)  # as Flower does; a run that is resumed keeps the id it began with

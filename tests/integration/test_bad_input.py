@@ -97,7 +97,7 @@ TABLE: dict[str, tuple[Callable[[Path], Given], int, str]] = {
     "an app without a serverapp": (changed('serverapp = "toy.server_app:app"', ""), 2, "serverapp"),
     "a missing field": (changed('title = "Toy"', ""), 2, "project.title"),
     "an unknown field": (changed('title = "Toy"', 'title = "Toy"\ntitel = "Toy"'), 2, "project.titel"),
-    "an unknown table": (changed("[tool.flame.limits]", "[tool.flame.limit]"), 2, "limit:"),
+    "an unknown table": (changed("[tool.flame.limits]", "[tool.flame.limit]"), 2, "did you mean limits?"),
     "a field of another type": (changed("per_run = 20", 'per_run = "many"'), 2, "messages.train.per_run"),
     "an unknown dtype": (changed('dtype = "float64"', 'dtype = "object"'), 2, "messages.train.arrays.0"),
     "an unknown message type": (changed("messages.train", "messages.predict"), 2, "predict"),

@@ -93,7 +93,7 @@ def require_one_change(before: Blocks, after: Blocks, gone: str) -> None:
 # --- tables, of every shape that hypothesis thinks of ----------------------------------------------------------------
 
 HIDDEN = "h1dd3n"
-PEOPLE = ["p1", "007", "7", "Ä,b", 'q"t', "x y", "zz", "p2", "p3"]
+PEOPLE = ["p1", "007", "8", "Ä,b", 'q"t', "x y", "zz", "p2", "p3"]
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ NAMED = {
     "tests/security/test_attacks_from_the_sandbox.py": "What an app's answer may hold, in any sandbox",
     "tests/security/test_attacks_from_the_hub.py": "A hub that means harm",
     "tests/security/test_hostile_bundles.py": "Bundles",
+    "tests/security/test_data_stores.py": "Data stores: terms, files, withdrawals",
     "tests/unit/sandbox/test_attacks.py": "A worker that breaks the protocol (subprocess sandbox)",
 }
 LISTS = ("ATTACKS", "GARBAGE", "SLOW")

@@ -18,6 +18,7 @@ from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.drawing import draw_table, range_of
+from flame_fl.data.headers import require_columns
 from flame_fl.data.kind import Rows
 from flame_fl.data.kinds.annotated_frame import INDEX, Frame, frame_of, tag, write_frame
 from flame_fl.data.kinds.annotated_matrix import Matrix, cut, matrix_of, write_dense
@@ -104,11 +105,8 @@ class AnnDataKind:
     def _columns(self, obs: Frame) -> list[str]:
         """Columns that can be asked for; an index without a meaning in the layout is none."""
         ids = [name for name in (self.layout.patient_id, self.layout.record_id) if name is not None]
-        for name in ids:
-            if name not in (obs.index, *obs.columns):
-                raise InputError(
-                    f"{obs.path} has no obs column {name!r}.", mend="Name the id columns as obs does, or its index."
-                )
+        known = (obs.index, *obs.columns)
+        require_columns(f"obs of {obs.path}", known, ids, mend="Name the id columns as obs does, or its index.")
         return [*([obs.index] if obs.index in ids else []), *obs.columns]
 
     def _patients(self, obs: Frame, rows: Rows | None) -> list[str | None]:

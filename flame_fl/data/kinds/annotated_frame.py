@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
+from flame_fl.data.headers import require_columns
 from flame_fl.data.kind import Rows
 from flame_fl.data.kinds import annotated_open
 from flame_fl.data.kinds.annotated_open import MOST, h5py, is_zarr, reading
@@ -45,10 +46,8 @@ class Frame:
         Raises:
             InputError: There is no such column, or it cannot be read.
         """
-        if column != self.index and column not in self.columns:
-            raise InputError(
-                f"{self.path} has no {self.name} column {column!r}.", mend="Name columns as the store's schema does."
-            )
+        names = (self.index, *self.columns)
+        require_columns(f"{self.name} of {self.path}", names, [column], mend="Name columns as the store's schema does.")
         if column != self.index and self.encoding(column) not in _ENCODINGS:
             raise InputError(
                 f"{self.path}: {self.name} column {column!r} is of a type that is not read here.",

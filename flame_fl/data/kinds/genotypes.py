@@ -27,6 +27,7 @@ import pyarrow as pa
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
+from flame_fl.data.headers import require_columns
 from flame_fl.data.kind import Rows, inside, under
 from flame_fl.data.layout import ALL, Layout, Wanted
 from flame_fl.data.schema import StoreSchema, drafted
@@ -170,9 +171,8 @@ class GenotypeKind(ABC):
     def _link(self) -> str:
         """The column of the record table that holds the samples' ids."""
         names = records.schema_of(self._table).names
-        for column in (self.layout.patient_id, self.layout.record_id):
-            if column is not None and column not in names:
-                raise InputError(f"{self._table} has no column {column!r}.", mend="Name the id columns as it does.")
+        ids = (self.layout.patient_id, self.layout.record_id)
+        require_columns(self._table, names, ids, mend="Name the id columns as the table does.")
         if not self._own_table:
             if Path(self.layout.table).suffix in {".fam", ".psam"}:
                 raise InputError(

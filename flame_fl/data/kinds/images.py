@@ -20,6 +20,7 @@ from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.drawing import draw_table
+from flame_fl.data.headers import require_columns
 from flame_fl.data.kind import Rows, inside, under
 from flame_fl.data.kinds import dicom, nifti, png
 from flame_fl.data.layout import ALL, Layout, Wanted
@@ -58,6 +59,15 @@ class ImagesKind:
             pictures[modality] = self._picture(row, name, modality)
         columns = [(field.name, records.column_type(field.type)) for field in own]
         return drafted(self.layout, columns, pictures=[pictures[modality] for modality in sorted(pictures)])
+
+    def examine(self) -> None:
+        """Look at the head of every image, as a view would: what no view can show is said before anybody waits for it.
+
+        Raises:
+            InputError: One is refused; the sentence names its row.
+        """
+        for row, name, modality in self._listed():
+            self._picture(row, name, modality)
 
     def patients(self) -> list[str | None]:
         """The patient id of each row."""
@@ -193,11 +203,8 @@ class ImagesKind:
         return InputError(f"Row {row + 1} of {self.folder / self.layout.table}: {what}", mend=mend)
 
     def _require_columns(self, names: Sequence[str]) -> None:
-        for column in (PATH, MODALITY, self.layout.patient_id, self.layout.record_id):
-            if column is not None and names.count(column) != 1:
-                raise InputError(
-                    f"{self._table} has no column {column!r}, or two.", mend="A manifest needs path and modality."
-                )
+        needed = (PATH, MODALITY, self.layout.patient_id, self.layout.record_id)
+        require_columns(self._table, names, needed, mend="A manifest needs path, modality and the id columns.")
         if self.layout.files or self.layout.patient_id in {PATH, MODALITY} or self.layout.record_id == MODALITY:
             raise InputError(
                 "A store of images has no further files, and ids are in columns of their own.",

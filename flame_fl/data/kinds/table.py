@@ -14,6 +14,7 @@ from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.disguise import Disguise
 from flame_fl.data.drawing import draw, draw_table
+from flame_fl.data.headers import require_columns
 from flame_fl.data.kind import Rows, inside, under
 from flame_fl.data.layout import ALL, Layout, Wanted
 from flame_fl.data.schema import Column, StoreSchema, drafted
@@ -145,11 +146,8 @@ class TableKind:
             )
 
     def _require_ids(self, names: Sequence[str]) -> None:
-        for column in (self.layout.patient_id, self.layout.record_id):
-            if column is not None and names.count(column) != 1:
-                raise InputError(
-                    f"{self._table} has no column {column!r}, or two.", mend="Name the id columns as the table does."
-                )
+        ids = (self.layout.patient_id, self.layout.record_id)
+        require_columns(self._table, names, ids, mend="Name the id columns as the table does.")
 
     @property
     def _table(self) -> Path:

@@ -266,3 +266,15 @@ def test_no_other_condition_lets_an_opted_out_patient_in(
     ]
     assert found.rows.tolist() == expected
     assert found.patients == len({people[i] for i in expected})
+
+
+@pytest.mark.parametrize(
+    ("ids", "gone"), [([7, 8], "007"), (["007", "8"], "7"), (["7 ", "8"], "7"), (["0", "8"], "00")]
+)
+def test_an_opt_out_finds_its_patient_however_zeros_and_blanks_are_written(
+    make: Make, ids: list[Any], gone: str
+) -> None:
+    """A column of numbers has lost the zeros that the clinic writes; nobody stays in for that."""
+    kind = make({"pid": ids})
+    assert choose(kind, CohortRule(), opted_out=frozenset({gone})).rows.tolist() == [1]
+    assert choose(kind, CohortRule(), opted_out=frozenset({"9"})).rows.tolist() == [0, 1]

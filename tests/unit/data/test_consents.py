@@ -271,8 +271,18 @@ def test_files_that_are_none_are_errors_that_quote_nothing(tmp_path: Path) -> No
     (tmp_path / "link.json").symlink_to(bad)
     with pytest.raises(InputError, match="is a link"):
         from_bundles(tmp_path / "link.json")
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="There is no"):
         from_bundles(tmp_path / "none.json")
     bad.write_text('{"resourceType": "Patient"}\n')
     with pytest.raises(InputError, match="holds no FHIR Consent"):
         from_bundles(bad)
+
+
+def test_one_page_of_a_search_is_not_taken_for_all(tmp_path: Path) -> None:
+    """It would replace the register by its twenty patients; a folder is taken to hold every page."""
+    page = {"resourceType": "Bundle", "link": [{"relation": "next", "url": "x"}], "entry": []}
+    (tmp_path / "page.json").write_text(json.dumps(page))
+    with pytest.raises(InputError, match="one page of several"):
+        from_bundles(tmp_path / "page.json")
+    with pytest.raises(InputError, match="holds no FHIR Consent"):
+        from_bundles(tmp_path)

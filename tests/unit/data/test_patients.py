@@ -153,3 +153,24 @@ class TestIds:
         assert "tzold" not in str(caught.value)
         with pytest.raises(InputError, match=r"none\.txt cannot be read"):
             read_ids(tmp_path / "none.txt")
+
+
+def test_a_list_that_is_gone_is_no_empty_list(tmp_path: Path) -> None:
+    """Nothing is used until it is back; where nobody was ever asked there is none."""
+    register = PatientRegister(tmp_path / "patients")
+    assert register.opted_out() == frozenset()
+    register.make()
+    register.opt_out(["a"])
+    (tmp_path / "patients" / "opt-out.txt").unlink()
+    with pytest.raises(InputError, match=r"list of opt-outs .* cannot be read"):
+        register.opted_out()
+    register.make()
+    with pytest.raises(InputError, match=r"list of opt-outs .* cannot be read"):
+        register.opted_out()
+
+
+@pytest.mark.parametrize("text", ["pid;reason\np1;gone\n", "pid\treason\n", '"p1"\n'])
+def test_a_table_is_no_list_of_ids(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ids.txt").write_text(text)
+    with pytest.raises(InputError, match="is a table"):
+        read_ids(tmp_path / "ids.txt")

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
-from flame_fl.data.records import batches, column_type, ids, plain, read, schema_of, shifted, write
+from flame_fl.data.dates import shifted
+from flame_fl.data.records import batches, column_type, ids, plain, read, schema_of, write
 
 CANARY = "CANARY-4711"
 
@@ -157,12 +158,52 @@ def fails(call: Callable[[], object]) -> bool:
     return False
 
 
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"id;x\n{CANARY};1\n",
+        f"id;x\n{CANARY};3,5\n",
+        f"id;x\n{CANARY};3,5\n{CANARY};4\n",
+        f'"id";"x"\n"{CANARY};1\n',
+        f"id;größe\n{CANARY};3,5\n".encode("latin-1"),
+        f"id;x;\r{CANARY};3,5;\r",
+        "id;x\n",
+    ],
+    ids=["plain", "decimal commas", "some", "open quote", "latin-1", "mac", "header only"],
+)
+def test_semicolons_are_named_before_anything_else(tmp_path: Path, name: str, content: str | bytes) -> None:
+    """They are what is wrong; rows of different lengths follow from it."""
+    path = text(tmp_path / name, content)
+    for call in (schema_of, lambda p: read(p, ["id"]), lambda p: ids(p, "id")):
+        refused(lambda call=call: call(path), "separates its columns by semicolons")  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.psam"])
+@pytest.mark.parametrize("content", ["", "\n", "\ufeff", "\ufeff\r\n\r\n"])
+def test_an_empty_file(tmp_path: Path, name: str, content: str) -> None:
+    path = text(tmp_path / name, content)
+    refused(lambda: schema_of(path), r"is empty\.")
+    refused(lambda: read(path, ["id"]), r"is empty\.")
+
+
+def test_an_empty_first_line(tmp_path: Path) -> None:
+    refused(lambda: schema_of(text(tmp_path / "t.csv", f"\nid,x\n{CANARY},1\n")), "begins with an empty line")
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_a_header_alone_is_a_table_without_rows(tmp_path: Path, ending: str) -> None:
+    path = text(tmp_path / "t.csv", f"id,x{ending}")
+    assert schema_of(path).names == ["id", "x"]
+    assert read(path, ["x"]).num_rows == 0
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.psam"])
 def test_two_columns_of_one_name(tmp_path: Path, name: str) -> None:
     separator = "," if name == "t.csv" else "\t"
     path = text(tmp_path / name, separator.join(["id", "x", "x"]) + "\n" + separator.join("abc") + "\n")
-    refused(lambda: schema_of(path), "two columns of one name")
-    refused(lambda: read(path, ["id"]), "two columns of one name")
+    refused(lambda: schema_of(path), "has two columns 'x'")
+    refused(lambda: read(path, ["id"]), "has two columns 'x'")
 
 
 @pytest.mark.parametrize("name", ["t.parquet", "t.csv", "t.fam", "t.psam"])
@@ -214,7 +255,7 @@ def test_columns_come_in_the_order_asked_for(tmp_path: Path) -> None:
 def test_a_column_that_is_not_there(tmp_path: Path, name: str) -> None:
     write(tmp_path / name, pa.table({"a": [1]}))
     for call in (read, lambda p, c: list(batches(p, c))):
-        refused(lambda call=call: call(tmp_path / name, ["b"]), "no column 'b'")  # type: ignore[misc]
+        refused(lambda call=call: call(tmp_path / name, ["b"]), "no column 'b'; its columns: a")  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("keep", [0, 3, 12, 0.3, 0.9, -1])

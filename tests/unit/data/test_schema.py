@@ -122,6 +122,25 @@ def test_files_that_are_no_schema(tmp_path: Path, content: bytes) -> None:
     assert caught.value.mend
 
 
+@pytest.mark.parametrize(
+    ("content", "said", "mend"),
+    [
+        ('{"kind": "table", "colums": []}', "colums is no setting; did you mean columns?", "Correct it"),
+        ('{"columns": [{"name": "x", "typ": "int"}]}', "columns.0.typ is no setting; did you mean type?", "Correct it"),
+        ("{}", "kind is missing.", "Add it."),
+        ('{"kind": "table", "table": "ä.csv"}', "table must be a file's name inside the store", "Correct it"),
+        ("[]", "must be an object.", "Begin with `flame node data schema NAME`."),
+    ],
+)
+def test_what_is_wrong_in_a_schema_is_named(tmp_path: Path, content: str, said: str, mend: str) -> None:
+    path = tmp_path / "schema.json"
+    path.write_text(content)
+    with pytest.raises(InputError) as caught:
+        read_schema(path)
+    assert caught.value.message.startswith(f"{path}: {said}")
+    assert caught.value.mend.startswith(mend)
+
+
 def test_a_schema_s_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_schema(tmp_path / "absent.json")

@@ -75,7 +75,7 @@ def spec_of(folder: Path, **changes: object) -> StoreSpec:
 def offer(node: Node, name: str, folder: Path, **changes: object) -> Registration:
     """Register a store, used where it lies."""
     with ExitStack() as closing:
-        how = Adding(node.data_key, by="ada", copy=False)
+        how = Adding(node.data_key, by="ada", copy=False, replace=True)
         return add(node.data, open_store(node, closing), name, spec_of(folder, **changes), how)
 
 

@@ -116,13 +116,14 @@ class TestAdd:
             (("nowhere", *TABLE), "There is no folder"),
             (("{folder}", "--table", "t.csv", "--patient-id", "patient_id"), "t.csv"),
             (("{folder}", "--table", "../x.csv", "--patient-id", "patient_id"), "layout.table"),
-            (("{folder}", "--table", "samples.parquet", "--patient-id", "case"), "no column 'case'"),
+            (("{folder}", "--table", "samples.parquet", "--patient-id", "case"), "no column 'case'; its columns: "),
             (("{folder}", *TABLE, "--record-id", "patient_id"), "record ids in samples.parquet occur more than once"),
             (("{folder}", *TABLE, "--file", "labs.csv"), "labs.csv"),
             (("{folder}", *TABLE, "--kind", "excel"), "layout.kind"),
+            (("--spec", "odd.toml", "--mock"), "--spec says it all"),
             (("--spec", "nowhere.toml"), "nowhere.toml cannot be read"),
             (("--spec", "broken.toml"), "is no TOML"),
-            (("--spec", "odd.toml"), "layout.patient"),
+            (("--spec", "odd.toml"), "layout.patient is no setting; did you mean patient_id?"),
         ],
     )  # fmt: skip
     def test_bad_input_is_a_sentence(
@@ -133,9 +134,23 @@ class TestAdd:
         (tmp_path / "broken.toml").write_text("= no toml")
         (tmp_path / "odd.toml").write_text('[layout]\ntable = "t.csv"\npatient = "p"\n')
         given = [word.replace("{folder}", str(folder)) for word in words]
-        answer = failed(flame("node", "data", "add", "m", *given, "--mock", "--json"))
+        mock = () if "--spec" in words else ("--mock",)
+        answer = failed(flame("node", "data", "add", "m", *given, *mock, "--json"))
         assert said in answer["error"]
         assert node.data.registry.names() == ["cohort"]
+
+    def test_another_store_under_the_same_name_needs_a_word(self, flame: Flame, node: Node, tmp_path: Path) -> None:
+        """A wrong column would be a silent second version, with other patients."""
+        folder = cohort(tmp_path / "cohort")
+        add = ("node", "data", "add", "cohort", folder, "--table", "samples.parquet", "--patient-id", "value", "--mock")
+        assert "registered with another layout" in failed(flame(*add, "--json"))["error"]
+        assert node.data.registry.get("cohort").current.patients == 30
+        assert flame(*add, "--replace").code == 0
+        assert node.data.registry.get("cohort").current.patients == 60
+
+    def test_a_store_too_small_to_be_used_is_said(self, flame: Flame, node: Node, tmp_path: Path) -> None:
+        small = cohort(tmp_path / "small", patients=3)
+        assert "Fewer patients than min_patients" in flame("node", "data", "add", "s", small, *TABLE, "--mock").out
 
     @pytest.mark.parametrize("what", ["truncated", "no ids", "unreadable", "link"])
     def test_bad_data_are_a_sentence_without_a_value(self, flame: Flame, node: Node, tmp_path: Path, what: str) -> None:
@@ -176,20 +191,21 @@ class TestListAndCheck:
 
         def touched() -> bool:
             (row,) = asjson(flame("node", "data", "list", "--json"))
-            return bool(row["touched"])
+            return bool(row["now"] != "unchanged")
 
         assert not touched()
         assert "unchanged" in flame("node", "data", "list").out
         os.utime(tmp_path / "cohort" / "samples.parquet", ns=(1, 1))
         assert touched()
-        assert "touched: flame node data check" in flame("node", "data", "list").out
+        assert "flame node data check NAME" in flame("node", "data", "list").out
         said = flame("node", "data", "check", "cohort")
         assert said.code == 0
         assert "cohort: unchanged." in said.out
+        assert not touched()  # its time is another, its content was found to be the same
         cohort(tmp_path / "cohort", patients=31)
         assert "their content changed" in failed(flame("node", "data", "check", "cohort", "--json"))["error"]
         (tmp_path / "cohort").rename(tmp_path / "moved")
-        assert touched()
+        assert asjson(flame("node", "data", "list", "--json"))[0]["now"] == "missing"
         assert "cannot be read" in failed(flame("node", "data", "check", "cohort", "--json"))["error"]
 
     def test_check_reports(self, flame: Flame, node: Node) -> None:
@@ -200,7 +216,7 @@ class TestListAndCheck:
         cohort(tmp_path / "cohort", patients=31)
         assert asjson(flame("node", "data", "refresh", "cohort", "--json"))["version"] == 2
         (row,) = asjson(flame("node", "data", "list", "--json"))
-        assert (row["patients"], row["touched"], row["versions"]) == (31, False, 1)
+        assert (row["patients"], row["now"], row["versions"]) == (31, "unchanged", 1)
         assert "version 2: 62 records" in flame("node", "data", "refresh", "cohort").out
 
     @pytest.mark.parametrize("command", ["check", "show", "refresh", "remove"])
@@ -314,14 +330,41 @@ class TestConsent:
     def test_out_in_and_how_many(self, flame: Flame, node: Node, tmp_path: Path) -> None:
         """Numbers only."""
         ids = self.ids(tmp_path, *self.SECRET)
-        assert asjson(flame("node", "consent", "withdraw", "--ids", ids, "--json")) == {"patients": 2}
+        assert asjson(flame("node", "consent", "withdraw", "--ids", ids, "--json")) == {
+            "patients": 2,
+            "unknown_here": 2,
+        }
         said = flame("node", "consent", "withdraw", "--ids", self.ids(tmp_path, *self.SECRET, "hidden-3"))
-        assert said.out.strip() == "1 patients added to the opt-outs, 2 were there."
+        words = " ".join(said.out.split())
+        assert (
+            words
+            == "1 patients added to the opt-outs, 2 were there. 3 of these ids occur in no store that is offered here."
+        )
         assert asjson(flame("node", "consent", "show", "--json")) == {"opted_out": 3, "patients_with_consents": 0}
         assert "3 patients opted out" in flame("node", "consent", "show").out
         ids = self.ids(tmp_path, "hidden-1", "hidden-9")
         assert flame("node", "consent", "restore", "--ids", ids).out.strip() == "1 patients removed from the opt-outs."
         assert node.data.patients.opted_out() == {"hidden-2", "hidden-3"}
+
+    def test_ids_as_fhir_refers_to_them(self, flame: Flame, node: Node, tmp_path: Path) -> None:
+        ids = self.ids(tmp_path, "Patient/p1", " p2 ")
+        assert asjson(flame("node", "consent", "withdraw", "--ids", ids, "--json")) == {
+            "patients": 2,
+            "unknown_here": 0,
+        }
+        assert node.data.patients.opted_out() == {"p1", "p2"}
+
+    def test_an_import_of_nothing_changes_nothing(self, flame: Flame, node: Node, tmp_path: Path) -> None:
+        """Consents of another code system, for example: the register is not emptied."""
+        (tmp_path / "c.json").write_text(json.dumps(consent("hidden-1")))
+        assert flame("node", "consent", "import", tmp_path / "c.json").code == 0
+        other = json.dumps(consent("hidden-1")).replace("2.16.840", "9.99.999")
+        (tmp_path / "d.json").write_text(other)
+        assert (
+            "no provision of the MII broad consent"
+            in failed(flame("node", "consent", "import", tmp_path / "d.json", "--json"))["error"]
+        )
+        assert len({p.patient_id for p in node.data.patients.provisions()}) == 1
 
     def test_ids_are_in_no_output_and_in_no_audit(self, flame: Flame, node: Node, tmp_path: Path) -> None:
         """Who and how many, for every change."""
@@ -367,7 +410,10 @@ class TestConsent:
         (tmp_path / "in").mkdir()
         (tmp_path / "in" / "1.json").write_text(json.dumps({"resourceType": "Bundle", "entry": entries}))
         (tmp_path / "in" / "2.ndjson").write_text("\n".join(json.dumps(consent(p)) for p in ("c", "d")))
-        assert asjson(flame("node", "consent", "import", tmp_path / "in", "--json")) == {"patients": 4}
+        assert asjson(flame("node", "consent", "import", tmp_path / "in", "--json")) == {
+            "patients": 4,
+            "patients_before": 0,
+        }
         from datetime import date
 
         assert node.data.patients.consenting([CODE], date(2026, 1, 1)) == {"a", "c", "d"}
@@ -378,7 +424,10 @@ class TestConsent:
         from flame_fl.data.consents import provisions, write_provisions
 
         write_provisions(tmp_path / "consent.parquet", provisions(consent("a")))
-        assert asjson(flame("node", "consent", "import", tmp_path / "consent.parquet", "--json")) == {"patients": 1}
+        assert asjson(flame("node", "consent", "import", tmp_path / "consent.parquet", "--json")) == {
+            "patients": 1,
+            "patients_before": 0,
+        }
 
     @pytest.mark.parametrize(
         ("name", "text"),

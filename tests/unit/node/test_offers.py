@@ -50,7 +50,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def copy(node: Node, name: str, folder: Path) -> None:
     with ExitStack() as closing:
-        how = Adding(node.data_key, by="ada", copy=True)
+        how = Adding(node.data_key, by="ada", copy=True, replace=True)
         add(node.data, open_store(node, closing), name, spec_of(folder), how)
 
 

@@ -139,7 +139,7 @@ def test_a_store_that_vanished_cannot_be_approved(gate: Gate, node: Node, tmp_pa
     """Else an empty folder would be what is bound."""
     digest = filed(gate, fab_of())
     (tmp_path / "cohort").rename(tmp_path / "moved")
-    with pytest.raises(InputError, match=r"File 1 of 1 .* cannot be read"):
+    with pytest.raises(InputError, match=r"There is no folder"):
         decide(gate, node, digest)
     assert gate.store.approval(digest).status is Status.PENDING  # type: ignore[union-attr]
 

@@ -92,7 +92,7 @@ def test_data_stores_are_the_subfolders_with_their_patients(tmp_path: Path) -> N
     """Patients are counted in the store that the terms name; another store is offered uncounted."""
     store_in(tmp_path)
     store_in(tmp_path, "images")
-    views = open_data(NodePlan("A", tmp_path), MANIFEST)
+    views = open_data(NodePlan("A", tmp_path), MANIFEST, {})
     assert list(views.names()) == ["cohort", "images"]
     assert patients_of(views, MANIFEST.terms) == 12
 
@@ -100,28 +100,28 @@ def test_data_stores_are_the_subfolders_with_their_patients(tmp_path: Path) -> N
 def test_an_app_without_terms_sees_stores_uncounted(tmp_path: Path) -> None:
     """Nobody has said which column holds a patient."""
     store_in(tmp_path)
-    views = open_data(NodePlan("A", tmp_path), manifest_from(make_fab({})))
+    views = open_data(NodePlan("A", tmp_path), manifest_from(make_fab({})), {})
     assert list(views.names()) == ["cohort"]
     assert patients_of(views, None) == 0
 
 
 def test_a_node_without_data_offers_none() -> None:
     """No folder, no store."""
-    assert list(open_data(NodePlan("A", None), MANIFEST).names()) == []
+    assert list(open_data(NodePlan("A", None), MANIFEST, {}).names()) == []
 
 
 def test_a_store_without_its_table_is_bad_input(tmp_path: Path) -> None:
     """The sentence names the table that the terms name."""
     (tmp_path / "cohort").mkdir()
     with pytest.raises(InputError, match=r"no .*samples\.parquet"):
-        open_data(NodePlan("A", tmp_path), MANIFEST)
+        open_data(NodePlan("A", tmp_path), MANIFEST, {})
 
 
 def test_a_table_that_is_no_parquet_is_bad_input(tmp_path: Path) -> None:
     """The sentence names the file, not what is in it."""
     (store_in(tmp_path) / "samples.parquet").write_text("Mustermann;1970")
     with pytest.raises(InputError, match=r"samples\.parquet is not a Parquet file") as raised:
-        open_data(NodePlan("A", tmp_path), MANIFEST)
+        open_data(NodePlan("A", tmp_path), MANIFEST, {})
     assert "Mustermann" not in str(raised.value)
 
 
@@ -129,7 +129,7 @@ def test_a_table_without_the_patients_column_is_bad_input(tmp_path: Path) -> Non
     """The sentence names the column."""
     store_in(tmp_path, column="pid")
     with pytest.raises(InputError, match="no column 'patient_id'"):
-        open_data(NodePlan("A", tmp_path), MANIFEST)
+        open_data(NodePlan("A", tmp_path), MANIFEST, {})
 
 
 def test_each_node_has_its_own_state_and_place(tmp_path: Path) -> None:
@@ -187,4 +187,4 @@ def test_a_store_that_the_terms_do_not_name_is_not_read(tmp_path: Path) -> None:
     store_in(tmp_path)
     (store_in(tmp_path, "notes") / "samples.parquet").write_text("no table")
     raw = make_fab(terms_table())
-    assert patients_of(open_data(NodePlan("A", tmp_path), manifest_from(raw)), manifest_from(raw).terms) == 12
+    assert patients_of(open_data(NodePlan("A", tmp_path), manifest_from(raw), {}), manifest_from(raw).terms) == 12
