@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ class Cohort:
     patients: int
     members: npt.NDArray[np.uint64] = field(repr=False)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Changes when the set of patients or of records changes."""
         return sha256(self.members.tobytes() + b"|" + self.rows.tobytes()).hexdigest()

@@ -118,7 +118,7 @@ class Sessions:
                 data=data,
             )
         )
-        self._bound[run_id], self._given[run_id] = bound, verified
+        self._bound[run_id], self._given[run_id] = bound, verified.without_message()
         return self._open[run_id]
 
     def _data(self, verified: Verified) -> dict[str, Path]:

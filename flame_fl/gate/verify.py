@@ -5,10 +5,11 @@ word for any of it is not asked. Everything is decided before the data are touch
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 
 from flame_fl.contract.canonical import canonical_json
+from flame_fl.contract.content import Content
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab, read_fab
 from flame_fl.contract.frames import FrameError
@@ -54,6 +55,10 @@ class Verified:
     def run_id(self) -> str:
         """As the store keys it."""
         return str(self.task.run.run_id)
+
+    def without_message(self) -> "Verified":
+        """What was verified of the analysis, for a session to remember: a message's arrays are large."""
+        return replace(self, task=replace(self.task, content=Content()), reference={})
 
     @property
     def terms(self) -> Terms | None:

@@ -981,3 +981,12 @@ def test_the_contract_used_here_is_what_the_tests_think(world: World) -> None:
     rules = MessageTerms.model_validate(TRAIN)
     assert [metric.kind for metric in rules.metrics] == ["count", "mean"]
     assert sum(int(np.prod(rule.exact_shape or ())) for rule in rules.arrays) == 5
+
+
+def test_a_warm_session_does_not_hold_its_first_message(world: World) -> None:
+    """A model of 50 MB would stay in the gate's memory for as long as the run is warm."""
+    world.decide(FAB)
+    world.released(FAB)
+    remembered = list(world.gate._sessions._given.values())
+    assert [(v.task.content.nbytes, v.reference) for v in remembered] == [(0, {})]
+    assert remembered[0].uses
