@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.sheet import print_sheet
 from flame_fl.contract.errors import InputError
-from flame_fl.contract.manifest import Manifest
-from flame_fl.contract.terms import DataStore, Terms
 
 cli = typer.Typer(help="Write, check and bundle a federated app.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="Folder of a Flower app.")]
@@ -47,14 +45,14 @@ def check(folder: Folder, as_json: Annotated[bool, typer.Option("--json")] = Fal
     if as_json:
         typer.echo(json.dumps({"digest": manifest.digest, "fab_sha256": fab.sha256, "manifest": manifest.as_json()}))
         return
-    _show(manifest, manifest.terms, len(fab.files))
+    print_sheet(manifest, manifest.terms, title="What a steward will see", about_code=f", {len(fab.files)} files")
 
 
 @cli.command("mock")
 def mock(
     schema: Annotated[Path, typer.Argument(help="A store's schema (JSON), as a DIZ's steward released it.")],
     out: Annotated[Path, typer.Option(help="Where to write: OUT/DIZ-1/STORE/…, as --data of `flame simulate` reads.")],
-    store: Annotated[str, typer.Option(help="The store's name in [tool.flame.data].")],
+    store: Annotated[str, typer.Option(help="The store's name, as the app's terms call it.")],
     nodes: Annotated[int, typer.Option(min=1, help="How many virtual DIZ.")] = 3,
     rows: Annotated[int, typer.Option(min=1, help="Records at each.")] = 100,
     seed: Annotated[int, typer.Option(help="The same seed, the same rows.")] = 1,
@@ -107,91 +105,3 @@ def _write_all(out: Path, files: dict[str, bytes]) -> None:
             path.unlink(missing_ok=True)
         why = err.strerror or "it is in the way"
         raise InputError(f"{out} cannot be written ({why}).", mend="Choose another --out.") from err
-
-
-def _show(manifest: Manifest, terms: Terms, files: int) -> None:
-    p, project = terms.privacy, terms.project
-    about = Table(title="What a steward will see", show_header=False, title_justify="left")
-    about.add_column(style="bold")
-    about.add_column(overflow="fold")
-    rows = [
-        ("project", f"{project.id}: {project.title}"),
-        ("purpose", project.purpose),
-        ("legal basis", project.legal_basis),
-        ("ethics", project.ethics_reference),
-        ("responsible", project.responsible_person),
-        ("code", f"{manifest.app}, {files} files, content {manifest.fab_content_sha256[:16]}…"),
-        ("analysis digest", manifest.digest),
-        ("valid", f"{terms.validity.from_} to {terms.validity.until}, at most {terms.limits.runs} runs per DIZ"),
-        ("privacy unit, ground", f"{p.unit}, {p.ground}"),
-        ("privacy in words", privacy_in_words(terms)),
-    ]
-    for name, value in rows:
-        about.add_row(name, escaped(value))
-    for name, store in terms.data.items():
-        about.add_row("reads", escaped(f"data store {name}: {reads_in_words(store)}"))
-    stdout.print(about)
-    leaves = Table(title="What may leave (nothing else does)", title_justify="left")
-    for column in ("message", "per run", "item", "kind", "shape"):
-        leaves.add_column(column, overflow="fold")
-    for kind, message in terms.messages.items():
-        for array in message.arrays:
-            shape = " × ".join(str(d) for d in array.shape) or "scalar"
-            leaves.add_row(kind, str(message.per_run), escaped(f"{array.record}/{array.name}"), array.dtype, shape)
-        for metric in message.metrics:
-            leaves.add_row(kind, str(message.per_run), escaped(f"{metric.record}/{metric.name}"), metric.kind, "")
-    stdout.print(leaves)
-    if (line := usefulness(terms)) is not None:
-        stdout.print(escaped(line), highlight=False)
-
-
-def reads_in_words(store: DataStore) -> str:
-    """Which data, in one sentence: nothing that it does not name is in the app's view."""
-    ids = store.patient_id if store.record_id is None else f"{store.patient_id} and {store.record_id}"
-    columns = "every column" if store.columns == ("*",) else f"columns {', '.join(store.columns) or 'none'}"
-    parts = [f"{store.kind} {store.table}, ids {ids}", columns]
-    if store.files:
-        parts.append(f"files {', '.join(store.files)}")
-    if store.features_file is not None:
-        parts.append(f"the features listed in {store.features_file}")
-    elif store.features:
-        parts.append("every feature" if store.features == ("*",) else f"{len(store.features)} features")
-    if store.modalities:
-        parts.append("every modality" if store.modalities == ("*",) else f"modalities {', '.join(store.modalities)}")
-    parts += [f"only where {condition.in_words()}" for condition in store.where]
-    return f"{'; '.join(parts)}; at least {store.min_patients} patients"
-
-
-def privacy_in_words(terms: Terms) -> str:
-    """One sentence a data protection officer can read."""
-    p = terms.privacy
-    if p.ground == "enforced":
-        return (
-            f"The gate clips each DIZ's update to {p.clip_norm:g} and adds noise {p.noise_multiplier:g} times that, "
-            f"whatever the code does: at most ε = {p.epsilon_max:g} at δ = {p.delta:g} for the whole DIZ (unit: site)."
-        )
-    if p.mechanism == "clip":
-        return f"No bound is claimed. The gate clips each update to {p.clip_norm:g}: less influence, same disclosure."
-    return "No bound is claimed. What leaves is protected by your review of the code and of the list below."
-
-
-def usefulness(terms: Terms) -> str | None:
-    """Predicted signal to noise of one DIZ's update, told before anybody is asked; None without noise."""
-    p = terms.privacy
-    if p.ground != "enforced" or p.noise_multiplier is None:
-        return None
-    worst = 0
-    for message in terms.messages.values():
-        size = 0
-        for array in message.arrays:
-            count = 1
-            for dimension in array.exact_shape or ():
-                count *= dimension
-            size += count
-        worst = max(worst, size)
-    ratio = 1.0 / (p.noise_multiplier * max(worst, 1) ** 0.5)
-    verdict = "usable" if ratio >= 1 else "unusable"
-    return (
-        f"Signal to noise of one update: at most {ratio:.3g} ({worst} numbers, noise of each {p.noise_multiplier:g} × "
-        f"clip_norm): {verdict}. With k DIZ averaged it grows by √k."
-    )

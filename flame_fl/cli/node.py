@@ -157,7 +157,26 @@ def _show_requests(rows: "list[Request]") -> None:
         cells = (r.digest[:12], r.app, r.status, r.project, r.title, r.by, r.at[:16])
         table.add_row(*(escaped(c) for c in cells))
     stdout.print(table)
-    stdout.print("flame node approve DIGEST, or flame node reject DIGEST")
+    stdout.print("flame node show DIGEST, then flame node approve DIGEST or flame node reject DIGEST")
+
+
+@cli.command("show")
+def show(digest: Digest, as_json: AsJson = False) -> None:
+    """What an analysis asks for: who, why, which data, what may leave. Read it before you decide."""
+    from flame_fl.cli.sheet import print_sheet
+    from flame_fl.node.steward import Request, find
+
+    with ExitStack() as closing:
+        record = find(gate_of(open_here(), closing), digest)
+    request = Request.of(record)
+    if as_json:
+        typer.echo(json.dumps({**request.__dict__, "manifest": record.manifest.as_json()}))
+        return
+    if record.terms is None:
+        stdout.print(f"{escaped(request.app)} states no terms: nothing of it runs unless you write some (--terms).")
+        return
+    written = ", on the steward's own terms" if record.steward_terms is not None else ""
+    print_sheet(record.manifest, record.terms, title=f"{request.app} is {request.status} here{written}")
 
 
 @cli.command("approve")
@@ -165,7 +184,7 @@ def approve(
     digest: Digest,
     terms: Annotated[
         Path | None,
-        typer.Option(help="Terms that you write (TOML, the content of [tool.flame]), instead of the app's."),
+        typer.Option(help="Terms that you write (TOML, as below tool.flame in an app), instead of the app's."),
     ] = None,
     comment: Comment = "",
     as_json: AsJson = False,

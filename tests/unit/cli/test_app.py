@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flame_fl.cli.app import privacy_in_words, usefulness
+from flame_fl.cli.sheet import privacy_in_words, usefulness
 from flame_fl.contract.fab import read_fab
 from flame_fl.contract.manifest import Manifest, manifest_of
 from flame_fl.flower.bundle import build_fab

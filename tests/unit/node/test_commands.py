@@ -115,6 +115,23 @@ class TestDecisions:
         assert ask(gate, fab) is RefusalCode.PENDING_APPROVAL
         return manifest_from(fab).digest
 
+    def test_show_before_deciding(self, flame: Flame, gate: Gate, digest: str) -> None:
+        """Who asks, for what, which data, what leaves; the manifest itself for a program."""
+        said = " ".join(flame("node", "show", digest[:8]).out.replace("│", " ").split())
+        for words in (
+            "someone/an-app is pending here",
+            "A purpose",
+            "A basis",
+            "data store cohort",
+            "arrays/w",
+            digest,
+        ):
+            assert words in said, words
+        found = asjson(flame("node", "show", digest[:8], "--json"))
+        assert (found["digest"], found["status"]) == (digest, "pending")
+        assert found["manifest"]["terms"]["project"]["purpose"] == "A purpose"
+        assert flame("node", "show", "abcdef12").code == 2
+
     def test_requests_approve_requests(self, flame: Flame, gate: Gate, digest: str) -> None:
         """Pending ones by default, decided ones with --all; the running gate knows at once."""
         (row,) = asjson(flame("node", "requests", "--json"))

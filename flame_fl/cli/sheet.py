@@ -1,0 +1,96 @@
+"""The steward's sheet, as text: the terms of an analysis in words."""
+
+from rich.table import Table
+
+from flame_fl.cli.console import escaped, stdout
+from flame_fl.contract.manifest import Manifest
+from flame_fl.contract.terms import DataStore, Terms
+
+
+def print_sheet(manifest: Manifest, terms: Terms, *, title: str, about_code: str = "") -> None:
+    """What a steward decides about: who asks, for what, which data, what leaves."""
+    p, project = terms.privacy, terms.project
+    about = Table(title=title, show_header=False, title_justify="left")
+    about.add_column(style="bold")
+    about.add_column(overflow="fold")
+    rows = [
+        ("project", f"{project.id}: {project.title}"),
+        ("purpose", project.purpose),
+        ("legal basis", project.legal_basis),
+        ("ethics", project.ethics_reference),
+        ("responsible", project.responsible_person),
+        ("code", f"{manifest.app}{about_code}, content {manifest.fab_content_sha256[:16]}…"),
+        ("analysis digest", manifest.digest),
+        ("valid", f"{terms.validity.from_} to {terms.validity.until}, at most {terms.limits.runs} runs per DIZ"),
+        ("privacy unit, ground", f"{p.unit}, {p.ground}"),
+        ("privacy in words", privacy_in_words(terms)),
+    ]
+    for name, value in rows:
+        about.add_row(name, escaped(value))
+    for name, store in terms.data.items():
+        about.add_row("reads", escaped(f"data store {name}: {reads_in_words(store)}"))
+    stdout.print(about)
+    leaves = Table(title="What may leave (nothing else does)", title_justify="left")
+    for column in ("message", "per run", "item", "kind", "shape"):
+        leaves.add_column(column, overflow="fold")
+    for kind, message in terms.messages.items():
+        for array in message.arrays:
+            shape = " × ".join(str(d) for d in array.shape) or "scalar"
+            leaves.add_row(kind, str(message.per_run), escaped(f"{array.record}/{array.name}"), array.dtype, shape)
+        for metric in message.metrics:
+            leaves.add_row(kind, str(message.per_run), escaped(f"{metric.record}/{metric.name}"), metric.kind, "")
+    stdout.print(leaves)
+    if (line := usefulness(terms)) is not None:
+        stdout.print(escaped(line), highlight=False)
+
+
+def reads_in_words(store: DataStore) -> str:
+    """Which data, in one sentence: nothing that it does not name is in the app's view."""
+    ids = store.patient_id if store.record_id is None else f"{store.patient_id} and {store.record_id}"
+    columns = "every column" if store.columns == ("*",) else f"columns {', '.join(store.columns) or 'none'}"
+    parts = [f"{store.kind} {store.table}, ids {ids}", columns]
+    if store.files:
+        parts.append(f"files {', '.join(store.files)}")
+    if store.features_file is not None:
+        parts.append(f"the features listed in {store.features_file}")
+    elif store.features:
+        parts.append("every feature" if store.features == ("*",) else f"{len(store.features)} features")
+    if store.modalities:
+        parts.append("every modality" if store.modalities == ("*",) else f"modalities {', '.join(store.modalities)}")
+    parts += [f"only where {condition.in_words()}" for condition in store.where]
+    return f"{'; '.join(parts)}; at least {store.min_patients} patients"
+
+
+def privacy_in_words(terms: Terms) -> str:
+    """One sentence a data protection officer can read."""
+    p = terms.privacy
+    if p.ground == "enforced":
+        return (
+            f"The gate clips each DIZ's update to {p.clip_norm:g} and adds noise {p.noise_multiplier:g} times that, "
+            f"whatever the code does: at most ε = {p.epsilon_max:g} at δ = {p.delta:g} for the whole DIZ (unit: site)."
+        )
+    if p.mechanism == "clip":
+        return f"No bound is claimed. The gate clips each update to {p.clip_norm:g}: less influence, same disclosure."
+    return "No bound is claimed. What leaves is protected by your review of the code and of the list below."
+
+
+def usefulness(terms: Terms) -> str | None:
+    """Predicted signal to noise of one DIZ's update, told before anybody is asked; None without noise."""
+    p = terms.privacy
+    if p.ground != "enforced" or p.noise_multiplier is None:
+        return None
+    worst = 0
+    for message in terms.messages.values():
+        size = 0
+        for array in message.arrays:
+            count = 1
+            for dimension in array.exact_shape or ():
+                count *= dimension
+            size += count
+        worst = max(worst, size)
+    ratio = 1.0 / (p.noise_multiplier * max(worst, 1) ** 0.5)
+    verdict = "usable" if ratio >= 1 else "unusable"
+    return (
+        f"Signal to noise of one update: at most {ratio:.3g} ({worst} numbers, noise of each {p.noise_multiplier:g} × "
+        f"clip_norm): {verdict}. With k DIZ averaged it grows by √k."
+    )
