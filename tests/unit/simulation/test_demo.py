@@ -63,7 +63,10 @@ def test_a_module_that_is_not_there_is_a_failure(tmp_path: Path, capfd) -> None:
         run_app_tool("no_such_tool", ["prepare"], tmp_path)
 
 
-@pytest.mark.parametrize("body", ["sys.exit(130)", "os.kill(os.getpid(), signal.SIGINT)"])
+SIGNALLED = "signal.signal(signal.SIGINT, signal.default_int_handler); os.kill(os.getpid(), signal.SIGINT)"
+
+
+@pytest.mark.parametrize("body", ["sys.exit(130)", SIGNALLED])
 def test_a_tool_that_was_interrupted_is_an_interruption(tmp_path: Path, body: str, capfd) -> None:
     """Ctrl-C reaches the tool as well; that is no failure of its."""
     with pytest.raises(KeyboardInterrupt):
