@@ -49,6 +49,11 @@ class Cohort:
         """Changes when the set of patients or of records changes."""
         return sha256(self.members.tobytes() + b"|" + self.rows.tobytes()).hexdigest()
 
+    @cached_property
+    def members_sha256(self) -> str:
+        """Changes when the set of patients changes."""
+        return sha256(self.members.tobytes()).hexdigest()
+
     def differs_by(self, members: npt.NDArray[np.uint64]) -> int:
         """How many patients are in one of two cohorts and not in the other."""
         return len(np.setxor1d(self.members, members, assume_unique=True))

@@ -6,6 +6,17 @@ import secrets
 from pathlib import Path
 
 PRIVATE, PUBLIC = 0o600, 0o644
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: Path) -> Stamp:
+    """Size, time and inode: what becomes another when a file is written, or another is put in its place.
+
+    Raises:
+        OSError: It cannot be looked at.
+    """
+    seen = path.stat()
+    return seen.st_size, seen.st_mtime_ns, seen.st_ino
 
 
 def write_new(path: Path, data: bytes, mode: int) -> None:

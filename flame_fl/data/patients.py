@@ -11,9 +11,9 @@ from pathlib import Path
 
 from flame_fl.contract.errors import InputError
 from flame_fl.data.consents import Provision, consenting, read_provisions, write_provisions
-from flame_fl.data.files import PRIVATE, replace
+from flame_fl.data.files import PRIVATE, Stamp, replace, stamp
 
-Revision = tuple[tuple[int, int, int] | None, ...]
+Revision = tuple[Stamp | None, ...]
 
 
 @dataclass
@@ -24,7 +24,7 @@ class PatientRegister:
 
     def revision(self) -> Revision:
         """Changes whenever a file does. Costs two looks."""
-        return tuple(_stat(path) for path in (self._opt_out, self._consents))
+        return tuple(_stamp(path) for path in (self._opt_out, self._consents))
 
     def opted_out(self) -> frozenset[str]:
         """Patients whose records are never used.
@@ -115,9 +115,8 @@ def read_ids(path: Path) -> tuple[str, ...]:
     return ids
 
 
-def _stat(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> Stamp | None:
     try:
-        seen = path.stat()
+        return stamp(path)
     except OSError:
         return None
-    return seen.st_size, seen.st_mtime_ns, seen.st_ino

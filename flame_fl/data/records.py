@@ -16,6 +16,7 @@ import pyarrow.csv as pv
 import pyarrow.parquet as pq
 
 from flame_fl.contract.errors import InputError
+from flame_fl.data.files import Stamp, stamp
 from flame_fl.data.headers import require_columns, require_delimiter, require_distinct
 from flame_fl.data.schema import ColumnType
 
@@ -246,12 +247,11 @@ def _require_closed_quotes(path: Path) -> None:
         InputError: There is one. PyArrow reads on without a word; Python's reader can be strict (RFC 4180).
     """
     if _is_quoted(path):
-        seen = path.stat()
-        _read_strictly(path, (seen.st_size, seen.st_mtime_ns, seen.st_ino))
+        _read_strictly(path, stamp(path))
 
 
 @lru_cache(maxsize=256)  # a file is read several times for one view: once strictly is enough
-def _read_strictly(path: Path, _seen: tuple[int, int, int]) -> None:
+def _read_strictly(path: Path, _seen: Stamp) -> None:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             for _ in csv.reader(file, delimiter=_DELIMITERS[path.suffix], strict=True):

@@ -239,9 +239,17 @@ class Store:
 
     # --- cohorts -----------------------------------------------------------------------------------------------
 
-    def released_cohorts(self, digest: str, store: str) -> "list[Members]":
-        """The different sets of patients that something of this analysis was released about."""
-        rows = self._db.rows("SELECT members FROM cohorts WHERE digest=? AND store=?", digest, store)
+    def released_cohorts(self, digest: str, store: str, but: str = "") -> "list[Members]":
+        """The different sets of patients that something of this analysis was released about.
+
+        Args:
+            digest: The analysis.
+            store: The data store.
+            but: Leave out the set with this hash (`Cohort.members_sha256`): mostly it is the only one, and large.
+        """
+        rows = self._db.rows(
+            "SELECT members FROM cohorts WHERE digest=? AND store=? AND fingerprint<>?", digest, store, but
+        )
         return [np.frombuffer(members, np.uint64) for (members,) in rows]
 
     def note_cohort(self, digest: str, store: str, members: "Members") -> None:

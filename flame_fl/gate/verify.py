@@ -204,7 +204,7 @@ class Verifier:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
             found[name] = use = self._use(name, offer, stated, fab)
             if approved.terms is not None and approved.terms.privacy.ground != "enforced":
-                released = self.store.released_cohorts(approved.digest, name)
+                released = self.store.released_cohorts(approved.digest, name, but=use.cohort.members_sha256)
                 require_no_difference(name, use.cohort, released, self._least(stated))
         return found
 

@@ -15,15 +15,15 @@ from flame_fl.data.kind import Examines, Kind, open_kind
 from flame_fl.data.patients import PatientRegister
 from flame_fl.data.quality import Quality, report
 from flame_fl.data.schema import StoreSchema
-from flame_fl.data.snapshot import Mode, Snapshot, keep, take, verify
+from flame_fl.data.snapshot import Mode, Progress, Snapshot, keep, take, verify
 from flame_fl.data.sources import fhir, s3
 from flame_fl.data.sources.fhir import FhirSource
+from flame_fl.data.sources.s3 import S3Source
 from flame_fl.data.spec import FolderSource, StoreSpec
 from flame_fl.gate.approval import Status
 from flame_fl.gate.store import Store
 from flame_fl.node.registry import Registration, Registry, Version
 
-Say = Callable[[str], None]
 StepProgress = Callable[[str, int, int], None]
 
 
@@ -89,9 +89,7 @@ def add(files: DataFiles, store: Store, name: str, spec: StoreSpec, how: Adding)
         folder = Path(snapshot.folder)
         kind = open_kind(folder, spec.layout.layout)
         schema, found = kind.schema(), cohort_today(kind, spec, files)
-        if isinstance(kind, Examines):
-            kind.examine()
-        quality = report(kind)
+        quality = _examined(kind)
         _require_unique_records(spec, quality)
         if snapshot.mode != "in-place":
             snapshot = registry.adopt(folder, snapshot)
@@ -164,13 +162,23 @@ def check(files: DataFiles, name: str, key: bytes, progress: StepProgress = lamb
     """
     version = files.registry.get(name).current
     snapshot = verify(files.registry.snapshot(version), key, lambda done, total: progress("checking", done, total))
-    kind = open_kind(Path(snapshot.folder), version.spec.layout.layout)
-    if isinstance(kind, Examines):
-        kind.examine()
-    quality = report(kind)
+    quality = _examined(open_kind(Path(snapshot.folder), version.spec.layout.layout))
     replace_made(files.quality(snapshot.id), quality.model_dump_json(indent=1).encode())
     files.registry.renew(version, snapshot)
     return quality
+
+
+def _examined(kind: Kind) -> Quality:
+    """A report on a store, after it was seen that views of it can be made."""
+    if isinstance(kind, Examines):
+        kind.examine()
+    return report(kind)
+
+
+def _offered(files: DataFiles, registration: Registration) -> Kind:
+    """A registered store as it is offered now."""
+    version = registration.current
+    return open_kind(Path(files.registry.snapshot(version).folder), version.spec.layout.layout)
 
 
 def remove(files: DataFiles, store: Store, name: str, *, by: str) -> None:
@@ -234,8 +242,7 @@ def drafted_schema(files: DataFiles, name: str) -> StoreSchema:
     Raises:
         InputError: There is no such store, or it cannot be read.
     """
-    version = files.registry.get(name).current
-    return open_kind(Path(files.registry.snapshot(version).folder), version.spec.layout.layout).schema()
+    return _offered(files, files.registry.get(name)).schema()
 
 
 def _names_of(schema: StoreSchema) -> set[str]:
@@ -246,10 +253,9 @@ def known_ids(files: DataFiles, ids: Iterable[str]) -> int:
     """How many of these ids occur in a store that is offered; stores that cannot be read are left out."""
     wanted, found = {word: same_id(word) for word in ids}, set[str]()
     for registration in files.registry.all().values():
-        version = registration.current
         with suppress(InputError, OSError):
-            kind = open_kind(Path(files.registry.snapshot(version).folder), version.spec.layout.layout)
-            found.update(form for p in kind.patients() if p is not None for form in same_id(p))
+            patients = _offered(files, registration).patients()
+            found.update(form for p in patients if p is not None for form in same_id(p))
     return sum(not found.isdisjoint(forms) for forms in wanted.values())
 
 
@@ -301,7 +307,8 @@ def _hashed_before(registry: Registry, name: str) -> Snapshot | None:
 
 def _taken(spec: StoreSpec, how: Adding, incoming: Path, before: Snapshot | None) -> tuple[Snapshot, str]:
     """The source's bytes, hashed: where they lie, or in a copy of ours."""
-    source, mode, provenance = spec.source, "in-place", ""
+    source, provenance = spec.source, ""
+    mode: Mode
     if isinstance(source, FolderSource):
         folder = Path(source.path).expanduser().resolve()
         names = open_kind(folder, spec.layout.layout).snapshot()
@@ -309,23 +316,25 @@ def _taken(spec: StoreSpec, how: Adding, incoming: Path, before: Snapshot | None
         folder = folder if mode == "in-place" else incoming
     else:
         incoming.mkdir(mode=0o700, parents=True)
-        fetch = fhir.fetch if isinstance(source, FhirSource) else s3.fetch
-        provenance = fetch(source, incoming, lambda done, total: how.progress("fetching", done, total))  # type: ignore[arg-type]
+        provenance = _fetched(source, incoming, lambda done, total: how.progress("fetching", done, total))
         folder, mode = incoming, "fetched"
         names = open_kind(folder, spec.layout.layout).snapshot()
         for path in folder.rglob("*"):
             if path.is_file():
                 path.chmod(0o400)
-    checked: Mode = mode  # type: ignore[assignment]
     told = take(
         folder,
         names,
         how.key,
-        mode=checked,
+        mode=mode,
         known=before.files if before is not None and before.folder == str(folder) else (),
         progress=lambda done, total: how.progress("hashing", done, total),
     )
     return told, provenance
+
+
+def _fetched(source: FhirSource | S3Source, into: Path, progress: Progress) -> str:
+    return fhir.fetch(source, into, progress) if isinstance(source, FhirSource) else s3.fetch(source, into, progress)
 
 
 def _kept(folder: Path, names: tuple[str, ...], incoming: Path, how: Adding) -> Mode:

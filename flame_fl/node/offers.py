@@ -4,12 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from flame_fl.contract.errors import InputError
+from flame_fl.data.files import Stamp, stamp
 from flame_fl.data.offer import Offer
 from flame_fl.data.patients import PatientRegister
 from flame_fl.data.snapshot import Snapshot, changed, verify
 from flame_fl.node.registry import Registration, Registry, Version
-
-_Seen = tuple[int, int, int]
 
 
 class NodeOffers:
@@ -23,7 +22,7 @@ class NodeOffers:
 
     def __init__(self, registry: Registry, patients: PatientRegister, key: bytes) -> None:
         self._registry, self._patients, self._key = registry, patients, key
-        self._read: dict[str, tuple[_Seen, Registration]] = {}
+        self._read: dict[str, tuple[Stamp, Registration]] = {}
         self._offers: dict[tuple[str, str], Offer] = {}
 
     def names(self) -> Iterable[str]:
@@ -39,11 +38,10 @@ class NodeOffers:
             return None
 
     def _registration(self, name: str) -> Registration:
-        seen = self._registry.path(name).stat()
-        mark = seen.st_size, seen.st_mtime_ns, seen.st_ino
+        seen = stamp(self._registry.path(name))
         known = self._read.get(name)
-        if known is None or known[0] != mark:
-            self._read[name] = known = (mark, self._registry.get(name))
+        if known is None or known[0] != seen:
+            self._read[name] = known = (seen, self._registry.get(name))
             # the same version may be kept elsewhere now: a copy, or another folder
             self._offers = {key: offer for key, offer in self._offers.items() if key[0] != name}
         return known[1]

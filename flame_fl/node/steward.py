@@ -7,8 +7,8 @@ from pathlib import Path
 
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import parse_terms
-from flame_fl.contract.terms import Terms
-from flame_fl.data.layout import Layout, Wanted, layout_of, wanted_of
+from flame_fl.contract.terms import DataStore, Terms
+from flame_fl.data.layout import ALL, Layout, Wanted, layout_of, wanted_of
 from flame_fl.gate.approval import ApprovalRecord, Status, status_on
 from flame_fl.gate.workflow import Gate
 
@@ -148,13 +148,20 @@ def _check_can_run(gate: Gate, app: str, terms: Terms) -> None:
                 f"{_laid_out(layout_of(stated))}.",
                 mend="Register the store so, or approve with --terms.",
             )
-        offer.require(stated, wanted_of(stated, {}) if stated.features_file is None else Wanted(stated.columns, ("*",)))
+        offer.require(stated, _asked(stated))
         offer.cohort(stated, gate.today())  # its conditions fit the columns
     if "no image" in gate.binding(app, terms).sandbox:
         raise InputError(
             f"No image is configured for {app}.",
             mend="Build one with `flame node image build`, and name its id in [images] of node.toml.",
         )
+
+
+def _asked(stated: DataStore) -> Wanted:
+    """What it asks to see; the bundle is not kept, so a list of features that is in it is not looked at here."""
+    if stated.features_file is None:
+        return wanted_of(stated, {})
+    return Wanted(stated.columns, ALL, stated.modalities)
 
 
 def _laid_out(layout: Layout) -> str:

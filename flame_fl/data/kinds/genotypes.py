@@ -241,6 +241,18 @@ class GenotypeKind(ABC):
         return [piece - (end - len(part)) for piece, end, part in zip(pieces, ends, names, strict=True)]
 
 
+class TrioKind(GenotypeKind):
+    """PLINK's files: genotypes, and tables of variants and of samples beside them."""
+
+    def samples(self, name: str) -> list[str]:
+        """Column IID of the samples' table."""
+        path = self._beside(name, 2)
+        return filled(records.ids(path, IID), path)
+
+    def _beside(self, name: str, which: int) -> Path:
+        return inside(self.folder, self.companions(name)[which])
+
+
 def without_kin(table: pa.Table, layout: Layout, words: list[str], word: Callable[[str], str]) -> pa.Table:
     """A .fam or .psam with its further ids hidden: FID is the sample's word, parents and SID have pseudonyms."""
     for at, name in enumerate(table.column_names):

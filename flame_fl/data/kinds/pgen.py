@@ -15,7 +15,7 @@ import numpy as np
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.kind import inside, under
-from flame_fl.data.kinds.genotypes import IID, GenotypeKind, Indices, Variant, View, chunks, companion, filled, kept
+from flame_fl.data.kinds.genotypes import IID, Indices, TrioKind, Variant, View, chunks, companion, kept
 from flame_fl.data.kinds.genotypes_drawn import draw_calls, draw_people, draw_variants
 from flame_fl.data.schema import StoreSchema
 
@@ -23,18 +23,13 @@ _MISSING = -9
 _COLUMNS = ("CHROM", "POS", "ID", "REF", "ALT")
 
 
-class PgenKind(GenotypeKind):
+class PgenKind(TrioKind):
     """A folder of PLINK 2 files."""
 
     @staticmethod
     def companions(name: str) -> tuple[str, ...]:
         """The trio."""
         return name, companion(name, ".pgen", ".pvar"), companion(name, ".pgen", ".psam")
-
-    def samples(self, name: str) -> list[str]:
-        """Column IID of the .psam."""
-        path = self._beside(name, 2)
-        return filled(records.ids(path, IID), path)
 
     def variants(self, name: str) -> Iterator[Variant]:
         """The rows of the .pvar."""
@@ -90,7 +85,7 @@ class PgenKind(GenotypeKind):
         part = self.companions(name)[which]
         if which == 1 and not (self.folder / part).exists() and (self.folder / f"{part}.zst").exists():
             raise InputError(f"{self.folder / part}.zst is compressed.", mend="Write it plain: unzstd FILE.pvar.zst.")
-        return inside(self.folder, part)
+        return super()._beside(name, which)
 
     @staticmethod
     def mock(schema: StoreSchema, rows: int, seed: int, into: Path) -> None:

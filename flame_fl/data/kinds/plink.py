@@ -16,7 +16,7 @@ import numpy.typing as npt
 from flame_fl.contract.errors import InputError
 from flame_fl.data import records
 from flame_fl.data.kind import inside, under
-from flame_fl.data.kinds.genotypes import IID, GenotypeKind, Indices, Variant, View, chunks, companion, filled, kept
+from flame_fl.data.kinds.genotypes import Indices, TrioKind, Variant, View, chunks, companion, kept
 from flame_fl.data.kinds.genotypes_drawn import draw_calls, draw_people, draw_variants
 from flame_fl.data.schema import StoreSchema
 
@@ -27,18 +27,13 @@ _NEUTRAL = {"PAT": "0", "MAT": "0", "SEX": "0", "PHENO": "-9"}
 _CODES = np.array([0b11, 0b10, 0b00, 0b01], dtype=np.uint8)  # of 0, 1 and 2 copies of A1, and of -1: missing
 
 
-class PlinkKind(GenotypeKind):
+class PlinkKind(TrioKind):
     """A folder of PLINK 1 files."""
 
     @staticmethod
     def companions(name: str) -> tuple[str, ...]:
         """The trio."""
         return name, companion(name, ".bed", ".bim"), companion(name, ".bed", ".fam")
-
-    def samples(self, name: str) -> list[str]:
-        """Column IID of the .fam."""
-        path = self._beside(name, 2)
-        return filled(records.ids(path, IID), path)
 
     def variants(self, name: str) -> Iterator[Variant]:
         """The rows of the .bim; A2 is the reference."""
@@ -79,9 +74,6 @@ class PlinkKind(GenotypeKind):
                 mend="Take the three files from one export, and copy them whole.",
             )
         return variants
-
-    def _beside(self, name: str, which: int) -> Path:
-        return inside(self.folder, self.companions(name)[which])
 
     @staticmethod
     def mock(schema: StoreSchema, rows: int, seed: int, into: Path) -> None:
