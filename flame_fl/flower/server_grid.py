@@ -4,18 +4,21 @@ Replies of one batch come in the order of its messages, so that a sum does not d
 adds up in the order in which a simulation does.
 """
 
+import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flwr.app import Message
 from flwr.proto.node_pb2 import NodeInfo
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.superlink.grid import HttpGrid
 
 from flame_fl.flower.server_client import RelayClient
 from flame_fl.flower.server_events import EventLog, content_bytes, gate_record, watched_metrics
 
 _FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 0.1, 1.0, 1.3
+_PUSHES = 3
 _NO_REPLY = "no answer in time"
 
 
@@ -72,7 +75,7 @@ class RelayGrid(HttpGrid):
             type=kind,
             nodes=[{"id": str(node), "name": self._names.get(node, "")} for node in nodes],
         )
-        ids = list(super().push_messages(batch))
+        ids = self._push_again_after_a_restart(batch)
         for message_id, node, size in zip(ids, nodes, sizes, strict=True):
             sent = _Sent(self._batches, kind, node, size, begun)
             if message_id:
@@ -80,6 +83,17 @@ class RelayGrid(HttpGrid):
             else:
                 self._tell(sent, None)
         return ids
+
+    def _push_again_after_a_restart(self, batch: list[Message]) -> list[str]:
+        """Flower's push; the hub takes it twice without harm: it knows the messages by their ids.
+
+        An object is taken once in a session, though. A hub that died between taking it and saying so tells the
+        repeated call that it was not stored: the batch then goes again, in a session of its own.
+        """
+        for _ in range(_PUSHES - 1):
+            with contextlib.suppress(ObjectPushError):
+                return list(super().push_messages(batch))
+        return list(super().push_messages(batch))
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Replies that are there, each given once, in the order of the ids."""

@@ -12,6 +12,7 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedResponse, PullObjectRes
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.proto.runtime_pb2 import GetNodesResponse, PullAppMessagesResponse, PushAppMessagesResponse
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, get_object_tree
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -34,6 +35,8 @@ class Hub:
         self.lost: set[int] = set()
         self.pulls = 0
         self.answer_after = 0
+        self.forgets: list[bool] = []
+        self.sessions = 0
 
     def GetNodes(self, request: Any) -> Any:
         return GetNodesResponse(nodes=[NodeInfo(node_id=i, name=n) for i, n in self.nodes.items()])
@@ -44,10 +47,13 @@ class Hub:
             node = proto.metadata.dst_node_id
             ids.append("" if node in self.lost else proto.metadata.message_id)
             self.sent[proto.metadata.message_id] = node
-        return PushAppMessagesResponse(message_ids=ids, objects_to_push=[], session_id="s")
+        self.sessions += 1
+        trees = request.message_object_trees
+        missing = [tree.object_id for tree in trees] if self.forgets else []
+        return PushAppMessagesResponse(message_ids=ids, objects_to_push=missing, session_id=f"s{self.sessions}")
 
     def PushObject(self, request: Any) -> Any:
-        return PushObjectResponse(stored=True)
+        return PushObjectResponse(stored=not (self.forgets and self.forgets.pop(0)))
 
     def PullObject(self, request: Any) -> Any:
         content = self.objects[request.object_id]
@@ -211,3 +217,20 @@ def test_a_hub_that_takes_no_events_stops_no_run(world: World) -> None:
     world.grid._events = EventLog(refuse)
     world.answers(7, 1.0)
     assert len(list(world.grid.send_and_receive(world.messages(7)))) == 1
+
+
+def test_a_batch_goes_again_when_the_hub_died_between_taking_and_saying_so(world: World) -> None:
+    """The same messages, by the same ids, in another session; each is answered once."""
+    world.hub.forgets = [True, False]
+    world.answers(7, 1.0)
+    replies = list(world.grid.send_and_receive(world.messages(7)))
+    assert [reply.metadata.src_node_id for reply in replies] == [7]
+    assert (world.hub.sessions, len(world.hub.sent)) == (2, 1)
+
+
+def test_a_hub_that_never_takes_an_object_is_given_up(world: World) -> None:
+    """Three times, then Flower's own error."""
+    world.hub.forgets = [True] * 9
+    with pytest.raises(ObjectPushError):
+        world.grid.send_and_receive(world.messages(7))
+    assert world.hub.sessions == 3
