@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.console import escaped, stderr, stdout
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import hubs_file
+from flame_fl.contract.refusal import RefusedError
 
 if TYPE_CHECKING:
+    from flame_fl.flower.server_wish import Wish
     from flame_fl.researcher.facts import Asked
     from flame_fl.researcher.follow import Outcome
     from flame_fl.researcher.hubs import Hub
@@ -34,6 +36,13 @@ def run(
         Path | None, typer.Option(help="Run folder (default ./flame-runs/<app>-<digest8>-<hub>-<run id>).")
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Submit, print the run's id, and leave.")] = False,
+    wait: Annotated[
+        str | None,
+        typer.Option(help="Wait so long for DIZ that have not decided: 90s, 30m, 12h, 2d. Then go on with the others."),
+    ] = None,
+    min_only: Annotated[
+        bool, typer.Option("--min-only", help="With --wait: begin as soon as the app's min_sites have approved.")
+    ] = False,
     resume: Annotated[int | None, typer.Option(help="Follow this run, which was submitted earlier.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
@@ -50,6 +59,7 @@ def run(
     from flame_fl.researcher.submit import submit
 
     require_extras()
+    wish = _wish(wait, min_only=min_only)
     entry = load_hub(hubs_file(os.environ), hub)
     fab = read_fab(build_fab(app))
     fab.component("clientapp"), fab.component("serverapp")
@@ -67,6 +77,8 @@ def run(
         run_id, hub, wanted, fab.app_id, manifest.digest, fab.sha256, datetime.now(UTC).isoformat(), dict(overrides)
     )
     make_folder(folder, submitted)
+    if resume is None or wait is not None:
+        _send(entry, run_id, wish)
     plan = read_plan(folder) or submitted
     if not as_json:
         verb = "Following" if resume is not None else "Submitted"
@@ -83,6 +95,27 @@ def run(
         again = _again(app, hub, run_id)
         raise DetachedError("The run goes on at the hub.", mend=f"Follow it again: {again}") from err
     _show(outcome, run_id, as_json=as_json)
+
+
+def _wish(wait: str | None, *, min_only: bool) -> "Wish":
+    """What the options ask for.
+
+    Raises:
+        InputError: `--wait` is no span of time, or `--min-only` stands alone.
+    """
+    from flame_fl.flower.server_wish import Wish
+    from flame_fl.researcher.duration import parse_duration
+
+    if min_only and wait is None:
+        raise InputError("--min-only says when to stop waiting.", mend="Give --wait, too: --wait 2d --min-only.")
+    return Wish(seconds=0.0 if wait is None else parse_duration(wait), min_only=min_only)
+
+
+def _send(entry: "Hub", run_id: int, wish: "Wish") -> None:
+    from flame_fl.researcher.client import HubClient
+
+    with HubClient(entry, run_id) as client:
+        client.set_wish(wish)
 
 
 def _follow(entry: "Hub", run_id: int, asked: "Asked", folder: Path, *, as_json: bool) -> "Outcome":
@@ -119,20 +152,18 @@ def _show(outcome: "Outcome", run_id: int, *, as_json: bool) -> None:
     Raises:
         FlameError: The run did not finish.
     """
-    from flame_fl.cli.run_watch import results_table, standings_table
+    from flame_fl.cli.run_watch import left_out_line, results_table, standings_table
 
     story = outcome.story
-    if as_json and outcome.error is None:
-        said = {
-            "status": outcome.facts.status,
-            "run_id": str(run_id),
-            "folder": str(outcome.folder.resolve()),
-            "analysis_digest": outcome.facts.analysis_digest,
-            "nodes": [node.model_dump(mode="json") for node in outcome.facts.nodes],
-        }
-        typer.echo(json.dumps(said))
-    elif not as_json:
+    if as_json:
+        typer.echo(json.dumps(_as_json(outcome, run_id)))
+        if outcome.error is not None:  # one object was promised: the error is in it
+            stderr.print(f"[bold red]Error:[/] {escaped(outcome.error.message)}", highlight=False, soft_wrap=True)
+            raise typer.Exit(outcome.error.exit_code)
+    else:
         stdout.print(standings_table(story.standings()) if story.now() is None else results_table(story.standings()))
+        if left_out := story.left_out():
+            stdout.print(f"[yellow]Not in this run: {left_out_line(left_out)}[/]", highlight=False)
         if dropped := story.dropped():
             stdout.print(f"[yellow]Dropped out at some point: {escaped(', '.join(dropped))}[/]")
         for name in outcome.left_out:
@@ -140,3 +171,23 @@ def _show(outcome: "Outcome", run_id: int, *, as_json: bool) -> None:
         stdout.print(f"Report: [bold]{escaped(outcome.folder / 'report.html')}[/]", soft_wrap=True, highlight=False)
     if outcome.error is not None:
         raise outcome.error
+
+
+def _as_json(outcome: "Outcome", run_id: int) -> dict[str, object]:
+    """A run for a program: where each DIZ stood, what it gave, and what kept the run from finishing."""
+    left_out = {id(node) for node in outcome.story.left_out()}
+    said: dict[str, object] = {
+        "status": outcome.facts.status,
+        "run_id": str(run_id),
+        "folder": str(outcome.folder.resolve()),
+        "analysis_digest": outcome.facts.analysis_digest,
+        "standings": [
+            {"name": node.name, "status": node.status, "code": node.code, "left_out": id(node) in left_out}
+            for node in outcome.story.standings()
+        ],
+        "nodes": [node.model_dump(mode="json") for node in outcome.facts.nodes],
+    }
+    if (error := outcome.error) is not None:
+        said |= {"error": error.message, "mend": error.mend, "exit_code": error.exit_code}
+        said |= {"code": int(error.code)} if isinstance(error, RefusedError) else {}
+    return said

@@ -1,6 +1,7 @@
 """What a person sees of a run at a hub: who approved, then one live line, as in a simulation."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
@@ -9,6 +10,8 @@ from rich.table import Table
 from flame_fl.cli.console import escaped, live_line, size, stdout
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.researcher.client import RunState
+from flame_fl.researcher.duration import in_words
+from flame_fl.researcher.gathering import listed
 from flame_fl.researcher.story import NodeStory, Story
 
 
@@ -35,6 +38,7 @@ class ConsoleRunWatcher:
 
     def __init__(self) -> None:
         self._shown = False
+        self._said: tuple[str, ...] | None = None
         self._progress = live_line()
         self._line = self._progress.add_task("waiting for the hub", total=1, metrics="")
 
@@ -54,13 +58,17 @@ class ConsoleRunWatcher:
     def changed(self, story: Story) -> None:
         """Move the line; show who approved as soon as something is computed."""
         found = story.now()
-        if found is None:
-            self._progress.update(self._line, description="asking every DIZ")
-            return
-        number, batch = found
-        if not self._shown and story.asked:
+        begun = story.gathering is not None and story.gathering.phase == "begun"
+        if not self._shown and story.asked and (begun or found is not None):
             self._shown = True
             stdout.print(standings_table(story.standings()))
+        self._log_waiting(story)
+        if found is None:
+            approved = _approved(story.standings())
+            said = "the ServerApp begins" if begun else waiting_line(story, datetime.now(UTC))
+            self._progress.update(self._line, description=said, completed=approved, total=max(len(story.nodes), 1))
+            return
+        number, batch = found
         shown = "  ".join(f"{escaped(k)} {v:.4g}" for k, v in list(batch.metrics.items())[:4])
         self._progress.update(
             self._line,
@@ -70,10 +78,37 @@ class ConsoleRunWatcher:
             metrics=shown,
         )
 
+    def _log_waiting(self, story: Story) -> None:
+        """A log has no line that moves: one for each change of whom is waited for."""
+        if stdout.is_terminal or story.gathering is None or not story.is_waiting:
+            return
+        if self._said != story.gathering.waiting_for:
+            self._said = story.gathering.waiting_for
+            stdout.print(waiting_line(story, datetime.now(UTC)), highlight=False, soft_wrap=True)
+
+
+def waiting_line(story: Story, now: datetime) -> str:
+    """Who has approved, who is waited for, and for how long: escaped, one line."""
+    gathering = story.gathering
+    if gathering is None or not story.is_waiting:
+        return "asking every DIZ"
+    approved = _approved(story.standings())
+    names = escaped(listed(story.waiting_for())).replace("\n", " ")
+    left = in_words(gathering.seconds_left(now))
+    if names:
+        return f"{approved} of {len(story.nodes)} DIZ approved, waiting for {names} ({left} left)"
+    return f"{approved} of the {gathering.min_sites} DIZ needed approved, waiting for others to connect ({left} left)"
+
+
+def left_out_line(nodes: list[NodeStory]) -> str:
+    """Who took no part, and why: escaped, one line."""
+    said = [f"{node.name} ({node.status}{f', {node.code}' if node.code else ''})" for node in nodes]
+    return escaped(listed(said, most=20)).replace("\n", " ")
+
 
 def standings_table(nodes: list[NodeStory]) -> Table:
     """Who approved, who did not and why."""
-    table = Table(title=f"{sum(node.status == 'approved' for node in nodes)} of {len(nodes)} DIZ approved")
+    table = Table(title=f"{_approved(nodes)} of {len(nodes)} DIZ approved")
     for column in ("DIZ", "approval", "why"):
         table.add_column(column)
     for node in nodes[:40]:
@@ -105,3 +140,8 @@ def results_table(nodes: list[NodeStory]) -> Table:
             str(node.silent or "–"),
         )
     return table
+
+
+def _approved(nodes: list[NodeStory]) -> int:
+    """An approval that does not cover this run (908, say) is none for it."""
+    return sum(node.status == "approved" and not node.code for node in nodes)

@@ -20,6 +20,7 @@ from flame_fl.contract.release_contract import ArrayRule, MessageTerms, MetricRu
 from flame_fl.contract.terms import (
     Condition,
     DataStore,
+    Federation,
     Limits,
     OverrideRule,
     Privacy,
@@ -42,6 +43,7 @@ _TABLES: dict[str, type[Frozen]] = {
     'tool.flame.messages."TYPE".metrics[]': MetricRule,
     'tool.flame.run_config."KEY"': OverrideRule,
     "tool.flame.privacy": Privacy,
+    "tool.flame.federation": Federation,
     "tool.flame.limits": Limits,
     "tool.flame.resources": Resources,
     "tool.flame.validity": Validity,

@@ -17,6 +17,8 @@ class Run:
     run_id: int
     raw_fab: bytes
     overrides: Mapping[str, Scalar] = field(default_factory=dict)
+    submitter: str = ""
+    """Who started it, as the hub says: good for quotas and for the steward to know, never for a decision."""
 
     @cached_property
     def fab_sha256(self) -> str:

@@ -17,6 +17,7 @@ __all__ = [
     "ArrayRule",
     "Condition",
     "DataStore",
+    "Federation",
     "Frozen",
     "Limits",
     "MessageTerms",
@@ -127,6 +128,14 @@ class Limits(Frozen):
     """An app whose session was lost in the middle of a run fails instead of starting again without its state."""
 
 
+class Federation(Frozen):
+    """How many DIZ a run needs."""
+
+    min_sites: Annotated[int, Field(ge=1, le=10_000)] = 1
+    """DIZ that must have approved, and be connected, for a run to begin. A run works with those that had approved when
+    it began: one that approves later takes part in the next run."""
+
+
 class Resources(Frozen):
     """What one sandbox may use."""
 
@@ -198,6 +207,8 @@ class Terms(Frozen):
     """Run-config keys that a submission may override without a new approval."""
     privacy: Privacy
     """The privacy claim; stating that there is none is stating something."""
+    federation: Federation = Federation()
+    """How many DIZ a run needs."""
     limits: Limits = Limits()
     """How often it may run."""
     resources: Resources = Resources()

@@ -160,8 +160,9 @@ class Claim:
         given = self._ask(lambda: self._client.PullTaskInput(PullTaskInputRequest()))
         run_id, self._node_id = int(given.run.run_id), int(given.context.node_id)
         take_identity(run_id, self._node_id)
-        overrides = _parsed(lambda: run_from_proto(given.run).override_config)
-        run = Run(run_id, bytes(given.fab.content), dict(overrides))
+        said = _parsed(lambda: run_from_proto(given.run))
+        submitter = said.account_name or said.flwr_aid or said.federation_id
+        run = Run(run_id, bytes(given.fab.content), dict(said.override_config), str(submitter))
         pulled = self._arrived(
             lambda: self._client.PullMessages(PullAppMessagesRequest()),
             lambda got: bool(got.messages_list and got.message_object_trees),

@@ -18,6 +18,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 
 from flame_fl.contract.errors import FlameError
 from flame_fl.flower.server_operations import ARTEFACTS_PATH, EVENTS_PATH
+from flame_fl.flower.server_wish import BEGUN_PATH, WAIT_PATH, WaitLeft
 
 PATIENCE_SECONDS = 900.0
 _TIMEOUT_SECONDS = 150.0
@@ -63,7 +64,7 @@ class Patient:
 
 
 class RelayClient(RuntimeHttpClient):
-    """Flower's client over the relay's socket, with the relay's own two calls."""
+    """Flower's client over the relay's socket, with the relay's own calls."""
 
     def __init__(self, socket: Path, patient: Patient) -> None:
         version = RuntimeVersionHttpInterceptor(component_name="flwr-serverapp")
@@ -79,6 +80,23 @@ class RelayClient(RuntimeHttpClient):
             httpx.HTTPError: They are not taken.
         """
         self._patient.invoke(lambda: self._client.post(self._base_url + EVENTS_PATH, content=lines).raise_for_status())
+
+    def wait_left(self) -> WaitLeft:
+        """How much longer the run may wait for stewards.
+
+        Raises:
+            httpx.HTTPError: The relay does not say.
+        """
+        answer = self._patient.invoke(lambda: self._client.get(self._base_url + WAIT_PATH).raise_for_status())
+        return WaitLeft.model_validate_json(answer.content)
+
+    def begin(self) -> None:
+        """Say that the run no longer waits.
+
+        Raises:
+            httpx.HTTPError: It is not taken.
+        """
+        self._patient.invoke(lambda: self._client.post(self._base_url + BEGUN_PATH).raise_for_status())
 
     def send_artefact(self, name: str, path: Path) -> None:
         """Hand over one file.

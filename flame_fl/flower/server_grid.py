@@ -6,7 +6,7 @@ adds up in the order in which a simulation does.
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from flwr.app import Message
@@ -37,23 +37,31 @@ class RelayGrid(HttpGrid):
     Args:
         client: Speaks to the relay.
         events: Told of every batch and reply.
+        sites: Shows these nodes only, those that the run began with; None shows every one.
     """
 
-    def __init__(self, client: RelayClient, events: EventLog) -> None:
+    def __init__(self, client: RelayClient, events: EventLog, sites: Collection[int] | None = None) -> None:
         super().__init__("relay", insecure=True, token="added-by-the-relay")  # noqa: S106
         self._client, self._events = client, events
         self._batches = 0
         self._sent: dict[str, _Sent] = {}
         self._names: dict[int, str] = {}
+        self._sites = None if sites is None else frozenset(sites)
+
+    @property
+    def flame_sites(self) -> int | None:
+        """How many nodes there can be, None if that is open: a strategy need not wait for more."""
+        return None if self._sites is None else len(self._sites)
 
     def get_nodes(self) -> Iterable[NodeInfo]:
         """Nodes of the run's project that are connected, in the order of their names, then ids.
 
-        A simulation's nodes come so, too: what a ServerApp does in the order of its nodes is the same in both.
+        A simulation's nodes come so, too: what a ServerApp does in the order of its nodes is the same in both. A node
+        that had not approved when the run began is left out, so an app that uses every node needs no change.
         """
         nodes = sorted(super().get_nodes(), key=lambda node: (_natural(node.name), node.node_id))
         self._names |= {node.node_id: node.name for node in nodes}
-        return nodes
+        return [node for node in nodes if self._sites is None or node.node_id in self._sites]
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         """Send messages; returns their ids."""

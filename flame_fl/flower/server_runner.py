@@ -33,14 +33,17 @@ from flwr.supercore.logger import (  # noqa: E402
     start_log_uploader,
     stop_log_uploader,
 )
+from flwr.supercore.task_identity import TaskIdentity  # noqa: E402
 
 from flame_fl.contract.errors import FlameError  # noqa: E402
 from flame_fl.contract.fab import Fab, read_fab  # noqa: E402
 from flame_fl.contract.manifest import manifest_of  # noqa: E402
-from flame_fl.contract.terms import Scalar  # noqa: E402
+from flame_fl.contract.terms import Federation, Scalar, Terms  # noqa: E402
+from flame_fl.flower.identity import take_identity  # noqa: E402
 from flame_fl.flower.server_app import run_server_app  # noqa: E402
 from flame_fl.flower.server_client import Patient, RelayClient, RunOverError  # noqa: E402
 from flame_fl.flower.server_events import EventLog  # noqa: E402
+from flame_fl.flower.server_gather import Gathering  # noqa: E402
 from flame_fl.flower.server_grid import RelayGrid  # noqa: E402
 
 _HEARTBEAT_SECONDS = 15.0
@@ -54,6 +57,7 @@ class _Input:
     run: Any
     fab: Fab
     config: dict[str, Scalar]
+    terms: Terms | None
 
 
 def main() -> int:
@@ -121,12 +125,27 @@ def _pull_input(client: RelayClient) -> _Input:
     run = run_from_proto(answer.run)
     if run.fab_hash and run.fab_hash != fab.sha256:
         raise FlameError("The bundle is not the one that the run names.", mend="Submit it again.")
-    return _Input(answer.task_id, run, fab, {**manifest_of(fab).run_config, **run.override_config})
+    manifest = manifest_of(fab)
+    return _Input(answer.task_id, run, fab, {**manifest.run_config, **run.override_config}, manifest.terms)
+
+
+def _gather(client: RelayClient, events: EventLog, given: _Input) -> tuple[int, ...]:
+    """The nodes that the run begins with, once it may.
+
+    Raises:
+        NotBegunError: Too few have approved.
+    """
+    take_identity(given.run.run_id)  # Flower makes messages only inside a task
+    TaskIdentity.task_id = given.task_id
+    quiet = RelayGrid(client, EventLog(lambda line: None))
+    quiet.set_run(given.run)
+    federation = Federation() if given.terms is None else given.terms.federation
+    return Gathering(quiet, client, events, federation.min_sites, takes_ungated=given.terms is None).gather()
 
 
 def _serve(client: RelayClient, events: EventLog, given: _Input, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    grid = RelayGrid(client, events)
+    grid = RelayGrid(client, events, _gather(client, events, given))
     grid.set_run(given.run)
     with tempfile.TemporaryDirectory(prefix="flame-app-") as scratch:
         for name, data in given.fab.files.items():

@@ -5,6 +5,7 @@ federations that accounts make themselves, an interactive description of itself.
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -29,6 +30,7 @@ _POST = frozenset(
     | {f"/v1/runtime/{name}" for name in OPERATIONS}
 )  # fmt: skip
 _RUNS = "/v1/flame/runs/"
+_WAIT = re.compile(r"/v1/flame/runs/[0-9]{1,20}/wait")
 _HEALTH = "/health"
 MAX_BODY_BYTES = 64 * 1024 * 1024  # objects come in pieces of 5 MB, bundles have at most 10 MB
 
@@ -42,6 +44,8 @@ def is_allowed(method: str, path: str) -> bool:
     """Whether the hub has anything under this path."""
     if method == "POST":
         return path in _POST
+    if method == "PUT":
+        return _WAIT.fullmatch(path) is not None
     return method == "GET" and (path == _HEALTH or path.startswith(_RUNS))
 
 

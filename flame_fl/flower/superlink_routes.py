@@ -6,6 +6,7 @@ GET /v1/flame/runs/{run_id}/events?after=N        the run's events from line N o
 GET /v1/flame/runs/{run_id}/log                   what its ServerApp printed
 GET /v1/flame/runs/{run_id}/artefacts             names, sizes and SHA-256 of the files the ServerApp left
 GET /v1/flame/runs/{run_id}/artefacts/{path}      one of them
+PUT /v1/flame/runs/{run_id}/wait                  how long it may wait for stewards (`server_wish.Wish` as JSON)
 ```
 The files are written by the hub alone (`flame_fl.hub.relay`). A path is looked up among the names that are there, never
 put together from a request.
@@ -13,6 +14,7 @@ put together from a request.
 
 import hashlib
 import itertools
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from flame_fl.contract.access import project_of
+from flame_fl.flower.server_wish import MAX_WISH_BYTES, Wish, keep_wish, parse_wish
 from flame_fl.flower.superlink_checks import owns
 
 EVENTS = "events.jsonl"
@@ -48,6 +51,7 @@ class RunRoutes:
             Route(base, self._in_thread(self._state), methods=["GET"]),
             Route(f"{base}/events", self._in_thread(self._events), methods=["GET"]),
             Route(f"{base}/log", self._in_thread(self._log), methods=["GET"]),
+            Route(f"{base}/wait", self._wait, methods=["PUT"]),
             Route(f"{base}/artefacts", self._in_thread(self._artefacts), methods=["GET"]),
             Route(f"{base}/artefacts/{{path:path}}", self._in_thread(self._artefact), methods=["GET"]),
         ]
@@ -94,6 +98,22 @@ class RunRoutes:
         except FileNotFoundError:
             lines = []
         return PlainTextResponse(b"".join(lines), media_type="application/jsonl")
+
+    async def _wait(self, request: Request) -> Response:
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_WISH_BYTES:
+                raise HTTPException(413, "A wish is short.")
+        try:
+            wish = parse_wish(bytes(body))
+        except ValueError as err:
+            raise HTTPException(400, "This is no wish: give `seconds` and `min_only`.") from err
+        return await run_in_threadpool(self._keep_wish, request, wish)
+
+    def _keep_wish(self, request: Request, wish: Wish) -> Response:
+        keep_wish(self._folder(request), wish, time.time())
+        return Response(status_code=204)
 
     def _log(self, request: Request) -> Response:
         self._folder(request)

@@ -21,6 +21,7 @@ from flame_fl.hub.config import HubConfig, HubFiles
 from flame_fl.hub.launch import Launched, Launcher
 from flame_fl.hub.relay import Limits, Relay
 from flame_fl.hub.runs import RunFolder, RunRecord, unfinished
+from flame_fl.hub.waiting import waited_seconds, waits
 
 _LAST_WORDS_SECONDS = 20.0
 _ASK_SECONDS = 20.0
@@ -94,11 +95,17 @@ class Agent:
                 self._look_after(active)
             except Exception as err:  # one run's trouble (a full disk, an engine that restarts) is not the others'
                 self._say_once(f"run {active.folder.run_id}: {type(err).__name__}: {err}")
-        if len(self._active) < self._config.serverapp.at_once:
+        if self._is_room():
             with suppress(UnreachableError):
                 task = self._queue.acquire()
                 if task is not None:
                     self._begin(task)
+
+    def _is_room(self) -> bool:
+        """Whether another run may start. One that waits for stewards computes nothing, and keeps nobody out."""
+        given, now = self._config.serverapp, time.time()
+        waiting = sum(waits(active.folder, given.max_wait_seconds, now) for active in self._active.values())
+        return len(self._active) - min(waiting, given.waiting_at_once) < given.at_once
 
     def _say_once(self, text: str) -> None:
         if text != self._last_said:
@@ -158,7 +165,7 @@ class Agent:
             record.token,
             address=self._config.own_address,
             context=self._context,
-            limits=Limits(given.out_bytes, given.out_files),
+            limits=Limits(given.out_bytes, given.out_files, given.max_wait_seconds),
             on_over=over.set,
         )
         return relay, over
@@ -175,7 +182,7 @@ class Agent:
             return
         if not active.over.is_set() and now - active.asked > _ASK_SECONDS:
             active.asked = now
-            if time.time() - active.record.began > self._config.serverapp.max_seconds:
+            if self._computed_seconds(active) > self._config.serverapp.max_seconds:
                 self._queue.fail(active.record.token, "The ServerApp took longer than this hub allows.")
                 active.over.set()
             elif (summary := self._reader.run(run_id)) is None or summary.finished:
@@ -185,6 +192,11 @@ class Agent:
             if now - active.over_since > _LAST_WORDS_SECONDS:
                 self._finish(active, "stopped")
                 self._say(f"run {run_id}: over, its ServerApp was ended")
+
+    def _computed_seconds(self, active: _Active) -> float:
+        """How long a run has taken, without its waiting for stewards."""
+        began, now = active.record.began, time.time()
+        return now - began - waited_seconds(active.folder, began, self._config.serverapp.max_wait_seconds, now)
 
     def _finish(self, active: _Active, why: str) -> None:
         active.relay.stop()

@@ -26,7 +26,9 @@ port = {port}                # one port for everything; hospitals need only /v1/
 sandbox = "docker"           # "docker"; "subprocess" confines nothing: for tests on a machine of your own
 runtime = "runc"             # or "runsc" (gVisor), where it is installed
 at_once = 4                  # so many runs at a time; others wait
-max_seconds = 259200         # a run that takes longer is ended
+max_seconds = 259200         # a run that takes longer is ended; waiting for stewards does not count
+max_wait_days = 7.0          # so long a run may wait for stewards, if its researcher asks for it
+waiting_at_once = 16         # so many waiting runs are not counted among those at_once
 cpus = 2.0
 memory_bytes = 4294967296
 pids = 256
@@ -60,12 +62,19 @@ class ServerAppSection(Frozen):
     runtime: Literal["runc", "runsc"] = "runc"
     at_once: Annotated[int, Field(ge=1, le=100)] = 4
     max_seconds: Annotated[int, Field(ge=1)] = 259200
+    max_wait_days: Annotated[float, Field(ge=0, le=365)] = 7.0
+    waiting_at_once: Annotated[int, Field(ge=0, le=1000)] = 16
     cpus: Annotated[float, Field(gt=0, le=256)] = 2.0
     memory_bytes: Annotated[int, Field(ge=64 << 20, le=1 << 42)] = 4 << 30
     pids: Annotated[int, Field(ge=16, le=32768)] = 256
     scratch_bytes: Bytes = 1 << 30
     out_bytes: Bytes = 512 << 20
     out_files: Annotated[int, Field(ge=1, le=10000)] = 200
+
+    @property
+    def max_wait_seconds(self) -> float:
+        """How long a run may wait for stewards."""
+        return self.max_wait_days * 86400
 
     @property
     def resources(self) -> Resources:

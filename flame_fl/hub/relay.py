@@ -1,5 +1,7 @@
 """All that a ServerApp can reach: a socket that passes on ten operations and takes events and artefacts.
 
+It also says how long the run may wait for stewards.
+
 The relay adds the task's token itself, so what runs behind the socket never sees a token, a secret or a certificate,
 and cannot speak for another run. Events and artefacts are written here, by the hub, under names that are checked:
 nothing that the app writes is ever opened by its path. Artefacts come through the socket rather than through a shared
@@ -14,6 +16,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,7 +38,9 @@ from flame_fl.flower.server_operations import (
     TOKEN_HEADER,
     VERSION_HEADERS,
 )
+from flame_fl.flower.server_wish import BEGUN_PATH, WAIT_PATH, read_wish, wait_left
 from flame_fl.hub.runs import SOCKET, RunFolder
+from flame_fl.hub.waiting import mark_begun
 
 _MAX_REQUEST_BYTES = 64 << 20
 _MAX_LINE_BYTES = 64 << 10
@@ -48,10 +53,11 @@ _METHODS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a run may leave."""
+    """What a run may leave, and how long it may wait for stewards."""
 
     out_bytes: int
     out_files: int
+    wait_seconds: float = 0.0
 
 
 class Relay:
@@ -89,6 +95,8 @@ class Relay:
                 Route(RUNTIME_PATH + "{operation}", self._operate, methods=["POST"]),
                 Route(EVENTS_PATH, self._take_events, methods=["POST"]),
                 Route(ARTEFACTS_PATH + "{path:path}", self._take_artefact, methods=["PUT"]),
+                Route(WAIT_PATH, self._tell_wait, methods=["GET"]),
+                Route(BEGUN_PATH, self._take_begun, methods=["POST"]),
                 Route("/{path:path}", _denied, methods=_METHODS),
             ],
             lifespan=self._lifespan,
@@ -131,6 +139,17 @@ class Relay:
             if file.tell() + len(text) > _MAX_EVENTS_BYTES:
                 return _error(413, "too many events")
             file.write(text)
+        return Response(status_code=204)
+
+    async def _tell_wait(self, _: Request) -> Response:
+        left = wait_left(read_wish(self._folder.path), self._limits.wait_seconds, time.time())
+        return JSONResponse(left.model_dump())
+
+    async def _take_begun(self, _: Request) -> Response:
+        try:
+            mark_begun(self._folder)
+        except OSError:
+            return _error(503, "cannot be written now")
         return Response(status_code=204)
 
     async def _take_artefact(self, request: Request) -> Response:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 import httpx
 
 from flame_fl.contract.errors import FlameError, InputError, UnreachableError, VerificationError
+from flame_fl.flower.server_wish import Wish
 from flame_fl.researcher.hubs import Hub
 
 _SECONDS = 30.0
@@ -81,6 +82,10 @@ class HubClient:
             str(said["fab_sha256"] or ""),
         )
 
+    def set_wish(self, wish: Wish) -> None:
+        """Say how long the run may wait for stewards. A later wish replaces an earlier one."""
+        self._call("PUT", "/wait", content=wish.model_dump_json())
+
     def events(self, after: int) -> list[str]:
         """Lines of its events from number `after` on, as many as the hub gives at once."""
         return self._get("/events", after=after).text.splitlines()
@@ -124,10 +129,13 @@ class HubClient:
             beside.unlink(missing_ok=True)
 
     def _get(self, path: str, **query: Any) -> httpx.Response:
+        return self._call("GET", path, params=query)
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
         end, wait = time.monotonic() + self._patience, 0.2
         while True:
             try:
-                answer = self._client.get(self._url + path, params=query)
+                answer = self._client.request(method, self._url + path, **options)
             except httpx.TransportError as err:
                 if time.monotonic() > end:
                     raise self._unreachable() from err

@@ -15,9 +15,11 @@ from flame_fl.researcher.client import MAX_ARTEFACT_BYTES, HubClient, RunState
 from flame_fl.researcher.errors import WaitingForApprovalError
 from flame_fl.researcher.facts import Asked, Status, run_facts
 from flame_fl.researcher.folder import LOG, artefact_path
+from flame_fl.researcher.gathering import not_begun
 from flame_fl.researcher.story import Story
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.3, 1.5
+_LONGEST_FOR_STEWARDS = 5.0
 
 
 class Watcher(Protocol):
@@ -27,7 +29,7 @@ class Watcher(Protocol):
         """The ServerApp has not begun."""
 
     def changed(self, story: Story) -> None:
-        """Something was told."""
+        """Something was told, or the run goes on waiting for stewards."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,10 @@ def follow(client: HubClient, watcher: Watcher) -> tuple[Story, RunState]:
         else:
             if not seen:
                 watcher.waits(state)
+            if story.is_waiting:
+                watcher.changed(story)
             time.sleep(wait)
-            wait = min(wait * 1.5, _LONGEST_WAIT)
+            wait = min(wait * 1.5, _LONGEST_FOR_STEWARDS if story.is_waiting else _LONGEST_WAIT)
 
 
 def conclude(client: HubClient, asked: Asked, story: Story, state: RunState, folder: Path) -> Outcome:
@@ -95,6 +99,13 @@ def conclude(client: HubClient, asked: Asked, story: Story, state: RunState, fol
 
 def verdict(story: Story, state: RunState) -> FlameError | None:
     """What kept a run from finishing, None if nothing did."""
+    if story.gathering is not None and story.gathering.phase == "ended":
+        return not_begun(story.gathering, {node.name: (node.status, node.code) for node in story.standings()})
+    return _refused(story) or _failed(story, state)
+
+
+def _refused(story: Story) -> FlameError | None:
+    """Every DIZ that was asked decided against it, or has not decided."""
     if story.all_pending:
         return WaitingForApprovalError(
             f"{_nobody(len(story.nodes))} has decided yet; nothing was computed.",
@@ -106,6 +117,10 @@ def verdict(story: Story, state: RunState) -> FlameError | None:
         error.message = f"Every DIZ refused: {said}."
         error.mend = "Ask their stewards; `flame app check` shows the terms."
         return error
+    return None
+
+
+def _failed(story: Story, state: RunState) -> FlameError | None:
     if state.is_good and story.nothing_came:
         return FlameError(f"Nothing came from any DIZ: {_why(story)}.", mend=f"{LOG} in the run's folder has more.")
     if state.is_good:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.terms import Scalar
 from flame_fl.report.facts import RoundFacts
+from flame_fl.researcher.gathering import Gathering, gathering_of
 
 STATUS_MESSAGE = "query.flame_status"
 _CODES = {int(code) for code in RefusalCode}
@@ -63,6 +64,7 @@ class Story:
         self.nodes: dict[str, NodeStory] = {}
         self.batches: list[BatchStory] = []
         self.asked = False
+        self.gathering: Gathering | None = None
         self.seed = 1
         self.run_config: dict[str, Scalar] = {}
         self._by_number: dict[int, BatchStory] = {}
@@ -72,7 +74,13 @@ class Story:
         try:
             event = json.loads(line)
             kind = event["kind"]
-            {"run": self._run, "batch": self._batch, "reply": self._reply}[kind](event)
+            {
+                "run": self._run,
+                "batch": self._batch,
+                "reply": self._reply,
+                "standing": self._told_standing,
+                "gather": self._gather,
+            }[kind](event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return ""
         return str(kind)
@@ -80,6 +88,22 @@ class Story:
     def standings(self) -> list[NodeStory]:
         """Nodes in the order in which they were first seen."""
         return list(self.nodes.values())
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the run waits for stewards."""
+        return self.gathering is not None and self.gathering.phase == "waiting"
+
+    def waiting_for(self) -> list[str]:
+        """Names of the nodes that are waited for."""
+        found = self.gathering.waiting_for if self.gathering is not None and self.is_waiting else ()
+        return [self.nodes[node].name for node in found if node in self.nodes]
+
+    def left_out(self) -> list[NodeStory]:
+        """Nodes that the run began without."""
+        if self.gathering is None or self.gathering.phase != "begun":
+            return []
+        return [node for node_id, node in self.nodes.items() if node_id not in self.gathering.sites]
 
     @property
     def nobody_approved(self) -> bool:
@@ -179,6 +203,18 @@ class Story:
                 self._standing(node, code, {})
         self._audit(node, event["flame"])
 
+    def _told_standing(self, event: Mapping[str, Any]) -> None:
+        """What a node said before the run began. One without a gate, or without an answer, has said nothing."""
+        node, said = self._node(str(event["node"]), str(event["name"])), str(event["status"])
+        self.asked = True
+        if said in {"silent", "ungated"}:
+            node.status, node.code = "unknown", 0
+        else:
+            self._standing(node, int(event["code"]), {"status": said, **event["flame"]})
+
+    def _gather(self, event: Mapping[str, Any]) -> None:
+        self.gathering = gathering_of(event)
+
     def _standing(self, node: NodeStory, code: int, flame: Mapping[str, Any]) -> None:
         """What a node says of its approval."""
         said = str(flame.get("status", ""))
@@ -192,6 +228,8 @@ class Story:
             node.status = "rejected"
         elif node.code == RefusalCode.WITHDRAWN_OR_EXPIRED:
             node.status = "withdrawn"
+        else:
+            node.status = "unknown"
         self._audit(node, flame)
 
     @staticmethod

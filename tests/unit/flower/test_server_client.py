@@ -13,6 +13,7 @@ from flwr.proto.runtime_pb2 import GetNodesRequest, GetNodesResponse
 
 from flame_fl.flower import server_client
 from flame_fl.flower.server_client import Patient, RelayClient, RunOverError
+from flame_fl.flower.server_wish import WaitLeft
 
 
 class Server(ThreadingMixIn, UnixStreamServer):
@@ -45,6 +46,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     do_PUT = do_POST
+
+    def do_GET(self) -> None:
+        server = self.server
+        assert isinstance(server, Server)
+        server.seen.append((self.command, self.path, b""))
+        answer = WaitLeft(known=True, seconds_left=9.5).model_dump_json().encode()
+        self.send_response(server.codes.pop(0) if server.codes else 200)
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
 
     def address_string(self) -> str:
         return "app"
@@ -82,6 +93,20 @@ def test_operations_events_and_artefacts(server: tuple[Server, Path], tmp_path: 
         ("POST", "/flame/events", b"{}\n"),
         ("PUT", "/flame/artefacts/plots/a%20%231%3F", b"content"),
     ]
+
+
+def test_how_long_to_wait_is_asked_patiently(server: tuple[Server, Path], monkeypatch) -> None:
+    """And that the run has begun is said so; a hub that restarts is waited for."""
+    monkeypatch.setattr(server_client.time, "sleep", lambda seconds: None)
+    listening, where = server
+    listening.codes = [503, 200, 503, 200]
+    client = RelayClient(where, Patient())
+    assert client.wait_left() == WaitLeft(known=True, seconds_left=9.5)
+    client.begin()
+    client.close()
+    assert [(method, path) for method, path, _ in listening.seen] == [("GET", "/flame/wait")] * 2 + [
+        ("POST", "/flame/begun")
+    ] * 2
 
 
 @pytest.mark.parametrize("code", [502, 503, 504])

@@ -197,6 +197,16 @@ def test_nodes_come_in_the_order_of_their_names(world: World) -> None:
     assert list(world.grid.get_node_ids()) == [9, 8, 7]
 
 
+def test_nodes_that_had_not_approved_are_not_shown(world: World) -> None:
+    """Nor is any other waited for: the grid says how many there can be."""
+    grid = RelayGrid(world.hub, EventLog(world.take), [9, 7, 5])  # type: ignore[arg-type]
+    grid.set_run(Run.create_empty(RUN))
+    assert list(grid.get_node_ids()) == [9, 7]
+    assert (grid.flame_sites, world.grid.flame_sites) == (3, None)
+    world.hub.nodes.pop(9)
+    assert list(grid.get_node_ids()) == [7]
+
+
 def test_pushing_and_pulling_by_hand_is_told_too(world: World) -> None:
     """Flower's lower interface."""
     world.answers(7, 1.0)

@@ -13,10 +13,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from flwr.app import Context, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.common.serde import context_to_proto, run_to_proto
 from flwr.proto.fab_pb2 import Fab
-from flwr.proto.runtime_pb2 import PullTaskInputResponse
+from flwr.proto.node_pb2 import NodeInfo
+from flwr.proto.runtime_pb2 import GetNodesResponse, PullTaskInputResponse
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -24,7 +25,9 @@ from flame_fl.contract.fab import read_fab
 from flame_fl.flower.bundle import build_fab
 from flame_fl.flower.server_client import RunOverError
 from flame_fl.flower.server_events import EventLog
+from flame_fl.flower.server_grid import RelayGrid
 from flame_fl.flower.server_runner import _run
+from flame_fl.flower.server_wish import WaitLeft
 from flame_fl.simulation.server import forget_app
 from tests.unit.flower.folders import PYPROJECT, write_app
 
@@ -52,6 +55,18 @@ class Relay:
         self.raw_fab, self.outputs, self.artefacts, self.lines = raw_fab, [], {}, b""
         self.refused: set[str] = set()
         self.over = False
+        self.begun = 0
+        self.nodes = {7: "DIZ-1", 8: "DIZ-2"}
+        self.stand = {7: ("approved", 0), 8: ("approved", 0)}
+
+    def GetNodes(self, request: Any) -> Any:
+        return GetNodesResponse(nodes=[NodeInfo(node_id=i, name=n) for i, n in self.nodes.items()])
+
+    def wait_left(self) -> WaitLeft:
+        return WaitLeft(known=True)
+
+    def begin(self) -> None:
+        self.begun += 1
 
     def PullTaskInput(self, request: Any) -> Any:
         context = Context(RUN, 1, {}, RecordDict(), {})
@@ -79,11 +94,23 @@ class Relay:
         return [json.loads(line) for line in self.lines.splitlines()]
 
 
+def gates(relay: Relay, asked: list[Message]) -> list[Message]:
+    """What the nodes' gates say."""
+    replies = []
+    for message in asked:
+        assert message.metadata.message_type == "query.flame_status"
+        message.metadata.__dict__["_message_id"] = "x"
+        status, code = relay.stand[message.metadata.dst_node_id]
+        content = RecordDict({"flame": ConfigRecord({"status": status, "code": code, "by": "eve"})})
+        replies.append(Message(content, reply_to=message))
+    return replies
+
+
 Serve = Callable[..., tuple[int, Relay]]
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
+def serve(tmp_path: Path, monkeypatch) -> Iterator[Serve]:
     """Runs a ServerApp whose main function has this body."""
     before = [getattr(TaskIdentity, field) for field in ("_task_id", "_run_id", "_node_id")]
     states = random.getstate(), np.random.get_state()  # noqa: NPY002
@@ -93,6 +120,7 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         files = {"small_app/server_app.py": text}
         relay = Relay(build_fab(write_app(tmp_path / "small-app", files, pyproject=NO_TERMS)), **overrides)
         prepare(relay)
+        monkeypatch.setattr(RelayGrid, "send_and_receive", lambda grid, asked, timeout: gates(relay, asked))
         return _run(relay, EventLog(relay.send_events), Queue(), tmp_path / "out"), relay  # type: ignore[arg-type]
 
     yield go
@@ -115,7 +143,7 @@ def test_a_serverapp_runs_as_in_a_simulation(serve: Serve) -> None:
     run_id, config, drawn, task_id = json.loads(relay.artefacts["said.json"])
     random.seed(1)
     assert (run_id, config["rounds"], drawn, task_id) == (RUN, 9, random.random(), 77)
-    begun, ended = relay.events
+    begun, *_, ended = relay.events
     assert (begun["phase"], begun["seed"], begun["run_config"]["rounds"]) == ("begun", 1, 9)
     assert begun["fab_sha256"] == relay.run.fab_hash
     assert (ended["phase"], ended["status"]) == ("ended", "completed")
@@ -140,6 +168,38 @@ def test_one_that_fails_says_why(serve: Serve, body: str, said: str) -> None:
     assert "--debug" not in details
     assert relay.artefacts == {"half": b"x"}
     assert relay.events[-1]["details"] == details
+
+
+def test_it_begins_with_those_that_approved(serve: Serve) -> None:
+    """The app is shown no other node; who was left out is told."""
+
+    def one(relay: Relay) -> None:
+        relay.stand[7] = ("pending", 902)
+
+    code, relay = serve("(out / 'nodes').write_text(str(list(grid.get_node_ids())))", one)
+    assert (code, relay.begun, relay.artefacts) == (0, 1, {"nodes": b"[8]"})
+    told = [event for event in relay.events if event["kind"] == "standing"]
+    assert [(e["node"], e["name"], e["status"], e["code"]) for e in told] == [
+        ("7", "DIZ-1", "pending", 902),
+        ("8", "DIZ-2", "approved", 0),
+    ]
+    assert told[1]["flame"]["by"] == "eve"
+    (gathered,) = [event for event in relay.events if event["kind"] == "gather"]
+    assert (gathered["phase"], gathered["sites"], gathered["ready"]) == ("begun", ["8"], 1)
+
+
+def test_it_does_not_begin_with_nobody(serve: Serve) -> None:
+    """The researcher's code is not even imported; the run has failed, and says who has not decided."""
+
+    def none(relay: Relay) -> None:
+        relay.stand = {7: ("pending", 902), 8: ("rejected", 901)}
+
+    code, relay = serve("(out / 'ran').write_text('x')", none)
+    assert (code, relay.begun, relay.artefacts) == (1, 0, {})
+    ((status, details),) = relay.outputs
+    assert status == "failed"
+    assert "DIZ-1: pending (902); DIZ-2: refused (901)" in details
+    assert relay.events[-2]["why"] == "pending"
 
 
 def test_another_bundle_than_the_run_s_is_not_run(serve: Serve) -> None:

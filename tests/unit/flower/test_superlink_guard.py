@@ -18,6 +18,7 @@ from flame_fl.flower.superlink_guard import MAX_BODY_BYTES, AllowList, is_allowe
         ("POST", "/v1/runtime/acquire-task"),
         ("GET", "/health"),
         ("GET", "/v1/flame/runs/1/events"),
+        ("PUT", "/v1/flame/runs/18446744073709551615/wait"),
     ],
 )
 def test_what_is_offered(method: str, path: str) -> None:
@@ -37,6 +38,10 @@ def test_what_is_offered(method: str, path: str) -> None:
         ("POST", "/v1/control//start-run"),
         ("POST", "/v1/flame/runs/1"),
         ("PUT", "/v1/fleet/push-object"),
+        ("PUT", "/v1/flame/runs/1/artefacts/x"),
+        ("PUT", "/v1/flame/runs/1/wait/x"),
+        ("PUT", "/v1/flame/runs/x/wait"),
+        ("POST", "/v1/flame/runs/1/wait"),
         ("POST", "/v1/fleet/register-node"),
         ("POST", "/v1/fleet/unregister-node"),
         ("POST", "/v1/runtime/create-task"),

@@ -2,6 +2,7 @@
 
 import itertools
 import stat
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from flame_fl.contract.errors import InputError, UnreachableError
 from flame_fl.contract.places import Places
 from flame_fl.flower.server_tasks import ServerTask
+from flame_fl.flower.server_wish import Wish, keep_wish
 from flame_fl.flower.superlink_beside import RunSummary
 from flame_fl.hub import agent as module
 from flame_fl.hub.agent import Agent
@@ -19,6 +21,7 @@ from flame_fl.hub.config import HubFiles, load_config
 from flame_fl.hub.init import init_hub
 from flame_fl.hub.launch import Ended
 from flame_fl.hub.runs import RunFolder, RunRecord, unfinished
+from flame_fl.hub.waiting import mark_begun
 
 
 @dataclass
@@ -156,6 +159,45 @@ def test_no_more_run_at_once_than_the_hub_allows(world: World) -> None:
         world.agent.tick()
     assert set(world.launcher.running) == {1, 2, 3, 4}
     assert len(world.queue.waiting) == 3
+
+
+def test_runs_that_wait_for_stewards_keep_nobody_out(world: World) -> None:
+    """They compute nothing; the hub has a bound for them, too. One that has begun counts."""
+    world.config = world.config.model_copy(
+        update={"serverapp": world.config.serverapp.model_copy(update={"at_once": 2, "waiting_at_once": 2})}
+    )
+    world.agent = world.new_agent()
+    for run_id in range(1, 9):
+        keep_wish(world.files.runs / str(run_id), Wish(seconds=1000), time.time())
+        world.add(run_id)
+    for _ in range(10):
+        world.agent.tick()
+    assert set(world.launcher.running) == {1, 2, 3, 4}
+    for run_id in (1, 2, 3):
+        mark_begun(RunFolder(world.files.runs, run_id))
+    world.agent.tick()
+    assert set(world.launcher.running) == {1, 2, 3, 4}
+    world.launcher.running[1].ended = world.launcher.running[2].ended = Ended(0, "it ended")
+    for _ in range(3):
+        world.agent.tick()
+    assert set(world.launcher.running) == {1, 2, 3, 4, 5, 6}  # 3 computes, 4 to 6 wait, one of them counted
+
+
+@pytest.mark.parametrize(("waits_until", "is_over"), [(None, True), (500.0, True), (950.0, False), (1e6, False)])
+def test_waiting_is_not_computing(world: World, monkeypatch, waits_until: float | None, is_over: bool) -> None:
+    """A run that has waited may take as long as one that has not."""
+    world.config = world.config.model_copy(
+        update={"serverapp": world.config.serverapp.model_copy(update={"max_seconds": 100})}
+    )
+    world.agent = world.new_agent()
+    monkeypatch.setattr(module.time, "time", lambda: 0.0)
+    token = world.add(1)
+    world.agent.tick()
+    if waits_until is not None:
+        keep_wish(world.files.runs / "1", Wish(seconds=min(waits_until, 30e6)), 0.0)
+    monkeypatch.setattr(module.time, "time", lambda: 1000.0)
+    world.agent.tick()
+    assert (token in world.queue.failed) == is_over
 
 
 def test_a_serverapp_that_ended_without_a_word_failed(world: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flame_fl.flower.server_operations import OPERATIONS, TOKEN_HEADER
+from flame_fl.flower.server_wish import Wish, keep_wish
 from flame_fl.hub.relay import Limits, Relay, is_plain_path
 from flame_fl.hub.runs import RunFolder
 
@@ -44,7 +45,7 @@ class World:
             TOKEN,
             address="hub:1",
             context=ssl.create_default_context(),
-            limits=Limits(out_bytes=1000, out_files=3),
+            limits=Limits(out_bytes=1000, out_files=3, wait_seconds=100.0),
             on_over=self.end,
         )
         self.relay._client = httpx.AsyncClient(base_url="https://hub:1", transport=httpx.MockTransport(self.superlink))
@@ -96,12 +97,34 @@ def test_operations_pass_with_the_task_s_token(world: World, operation: str) -> 
         ("GET", "/health"),
         ("GET", "/"),
         ("DELETE", "/flame/artefacts/x"),
+        ("PUT", "/flame/wait"),
+        ("GET", "/flame/begun"),
     ],
 )
 def test_everything_else_is_denied(world: World, method: str, path: str) -> None:
     """And the SuperLink hears nothing of it."""
     assert world.client.request(method, path).status_code in {403, 405}
     assert world.superlink.requests == []
+
+
+def test_how_long_a_run_may_wait_is_told(world: World, monkeypatch) -> None:
+    """Nobody has said so yet; then what is left, by the hub's own clock and bound. The SuperLink hears nothing."""
+    monkeypatch.setattr("flame_fl.hub.relay.time.time", lambda: 1030.0)
+    assert world.client.get("/flame/wait").json() == {"known": False, "seconds_left": 0.0, "min_only": False}
+    keep_wish(world.folder.path, Wish(seconds=60, min_only=True), 1000.0)
+    assert world.client.get("/flame/wait").json() == {"known": True, "seconds_left": 30.0, "min_only": True}
+    keep_wish(world.folder.path, Wish(seconds=1e6), 1020.0)
+    assert world.client.get("/flame/wait").json() == {"known": True, "seconds_left": 70.0, "min_only": False}
+    assert world.superlink.requests == []
+
+
+def test_that_a_run_has_begun_is_kept(world: World) -> None:
+    """Once: a later word does not move it."""
+    file = world.folder.path / "begun"
+    assert world.client.post("/flame/begun").status_code == 204
+    os.utime(file, (5, 5))
+    assert world.client.post("/flame/begun").status_code == 204
+    assert file.stat().st_mtime == 5
 
 
 def test_a_hub_that_is_away_is_503(world: World) -> None:

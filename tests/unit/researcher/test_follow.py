@@ -12,6 +12,7 @@ from flame_fl.contract.errors import FlameError, InputError, UnreachableError, V
 from flame_fl.contract.fab import read_fab
 from flame_fl.contract.manifest import manifest_of
 from flame_fl.contract.refusal import RefusedError
+from flame_fl.flower.server_wish import Wish
 from flame_fl.researcher import client as client_module
 from flame_fl.researcher import follow as module
 from flame_fl.researcher.client import HubClient, RunState
@@ -41,6 +42,7 @@ class FakeHub:
         self.hashes: dict[str, str] = {}
         self.failures: list[Exception | int] = []
         self.tokens: set[str] = set()
+        self.wishes: list[bytes] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.tokens.add(request.headers.get("authorization", ""))
@@ -50,6 +52,9 @@ class FakeHub:
                 raise failure
             return httpx.Response(failure)
         path = request.url.path.removeprefix("/v1/flame/runs/7")
+        if (request.method, path) == ("PUT", "/wait"):
+            self.wishes.append(request.content)
+            return httpx.Response(204)
         if path == "":
             said = self.states.pop(0) if len(self.states) > 1 else self.states[0]
             return httpx.Response(200, json=said)
@@ -131,6 +136,29 @@ def test_a_run_that_waits_is_said_to(hub: FakeHub, client: HubClient) -> None:
     watcher = Watcher()
     follow(client, watcher)
     assert (watcher.waited, watcher.told) == (2, 0)
+
+
+def test_a_run_that_waits_for_stewards_is_shown_again_and_again(hub: FakeHub, client: HubClient, monkeypatch) -> None:
+    """The time that is left grows less while nothing is told; the hub is asked more seldom meanwhile."""
+    waits: list[float] = []
+    monkeypatch.setattr(module.time, "sleep", waits.append)
+    for _ in range(20):
+        hub.say("running")
+    hub.say("finished", "stopped")
+    hub.tell({"kind": "gather", "phase": "waiting", "ready": 1, "min_sites": 2, "until": AT, "waiting_for": []})
+    watcher = Watcher()
+    story, _ = follow(client, watcher)
+    assert story.is_waiting
+    assert watcher.told == 20
+    assert max(waits) == 5.0
+
+
+def test_a_wish_is_sent_once_the_hub_is_there(hub: FakeHub, client: HubClient) -> None:
+    """As it was given."""
+    client._patience = 60.0
+    hub.failures = [httpx.ConnectError("x"), 503]
+    client.set_wish(Wish(seconds=5, min_only=True))
+    assert [json.loads(raw) for raw in hub.wishes] == [{"seconds": 5.0, "min_only": True}]
 
 
 def test_a_finished_run_leaves_report_log_and_artefacts(

@@ -65,6 +65,17 @@ def test_an_ungated_nodes_error_text_is_not_repeated(flower):
     assert "Miller" not in str(ask_gates(grid))
 
 
+def test_no_node_is_waited_for_that_cannot_come(flower, monkeypatch):
+    """A hub shows the nodes that had approved when the run began, and says how many those are."""
+    monkeypatch.setattr("flame_strategies.approval.time.sleep", lambda seconds: pytest.fail("waits"))
+    grid = flower.Grid({2: flower.behind_gate(nothing), 1: flower.behind_gate(nothing)})
+    grid.flame_sites = 2
+    roster = ask_gates(grid, min_nodes=3)
+    assert roster.approved == (1, 2)
+    with pytest.raises(NotEnoughNodes):
+        roster.require(3)
+
+
 def test_waiting_for_nodes_ends(flower):
     """With too few nodes connected the roster comes back after the timeout, with those there are."""
     grid = flower.Grid({1: flower.behind_gate(nothing)})
