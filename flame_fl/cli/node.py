@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from flame_fl.cli import audit, image, node_consent, node_data
+from flame_fl.cli import audit, image, node_consent, node_data, node_decide, node_hub, node_project, node_steward
 from flame_fl.cli.console import escaped, printable, stdout
-from flame_fl.cli.node_common import AsJson, gate_of, open_here, user
+from flame_fl.cli.node_common import AsJson, gate_of, open_here
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import node_places
 
@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 cli = typer.Typer(help="A DIZ's node: what it offers, what it approves, what it runs.", no_args_is_help=True)
 cli.add_typer(node_data.cli, name="data")
 cli.add_typer(node_consent.cli, name="consent")
+cli.add_typer(node_project.cli, name="project")
+cli.add_typer(node_steward.cli, name="steward")
+cli.add_typer(node_hub.hub, name="flame-hub")
 cli.add_typer(audit.audit, name="audit")
 cli.add_typer(image.cli, name="image")
-
-Digest = Annotated[
-    str, typer.Argument(help="The beginning of the analysis's digest, as `flame node requests` shows it.")
-]
-Comment = Annotated[str, typer.Option(help="Why; kept in the audit chain.")]
 
 
 @cli.command("init")
@@ -161,7 +159,7 @@ def _show_requests(rows: "list[Request]") -> None:
 
 
 @cli.command("show")
-def show(digest: Digest, as_json: AsJson = False) -> None:
+def show(digest: node_decide.Digest, as_json: AsJson = False) -> None:
     """What an analysis asks for: who, why, which data, what may leave. Read it before you decide."""
     from flame_fl.cli.sheet import print_sheet
     from flame_fl.node.steward import Request, find
@@ -179,37 +177,27 @@ def show(digest: Digest, as_json: AsJson = False) -> None:
     print_sheet(record.manifest, record.terms, title=f"{request.app} is {request.status} here{written}")
 
 
-@cli.command("approve")
-def approve(
-    digest: Digest,
-    terms: Annotated[
-        Path | None,
-        typer.Option(help="Terms that you write (TOML, as below tool.flame in an app), instead of the app's."),
-    ] = None,
-    comment: Comment = "",
-    as_json: AsJson = False,
-) -> None:
-    """Let an analysis run here, on its terms or yours, with the image and the data as they are now."""
-    from flame_fl.node.steward import approve as decide
-
-    node = open_here()
+@cli.command("runs")
+def runs(as_json: AsJson = False) -> None:
+    """Runs here, newest first: what each let out, what was refused, what is at work."""
     with ExitStack() as closing:
-        decided = decide(gate_of(node, closing), digest, terms_file=terms, by=user(), comment=comment)
-    _show_decision(decided, as_json=as_json)
-
-
-@cli.command("reject")
-def reject(digest: Digest, comment: Comment = "", as_json: AsJson = False) -> None:
-    """Do not let an analysis run here; an approved one is withdrawn, from this moment."""
-    from flame_fl.node.steward import reject as decide
-
-    with ExitStack() as closing:
-        decided = decide(gate_of(open_here(), closing), digest, by=user(), comment=comment)
-    _show_decision(decided, as_json=as_json)
-
-
-def _show_decision(decided: "Request", *, as_json: bool) -> None:
+        found = [row.__dict__ for row in gate_of(open_here(), closing).store.runs()]
     if as_json:
-        typer.echo(json.dumps(decided.__dict__))
-    else:
-        stdout.print(f"{escaped(decided.app)} {decided.digest[:12]}: [bold]{decided.status}[/]", highlight=False)
+        typer.echo(json.dumps(found))
+        return
+    table = Table()
+    columns = ("run_id", "digest", "opened", "released", "refused", "working", "stopped")
+    for column in columns:
+        table.add_column(column.replace("_", " "), overflow="fold")
+    for row in found:
+        table.add_row(*(escaped(str(row[c])[:12] if c == "digest" else row[c]) for c in columns))
+    stdout.print(table if found else "Nothing has run here.")
+
+
+for _name, _command in (
+    ("approve", node_decide.approve),
+    ("reject", node_decide.reject),
+    ("withdraw", node_decide.withdraw),
+    ("stop", node_decide.stop),
+):
+    cli.command(_name)(_command)

@@ -9,7 +9,7 @@ approval names both digests.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from flame_fl.contract.canonical import canonical_json, digest
 from flame_fl.contract.errors import InputError
@@ -41,11 +41,12 @@ class Manifest(Frozen):
 
 
 class NodeBinding(Frozen):
-    """What only one node knows: its sandbox, its data by store, and terms its steward supplied."""
+    """What only one node knows: its sandbox, its data by store, who takes part, and terms its steward supplied."""
 
-    binding_version: Literal[1] = 1
+    binding_version: Literal[2] = 2
     sandbox: str
     data: dict[str, str]
+    participants: dict[str, str] = Field(default_factory=dict)
     steward_terms: Terms | None = None
 
     @property

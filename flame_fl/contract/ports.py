@@ -7,6 +7,7 @@ from typing import Protocol
 
 from flame_fl.contract.content import Content
 from flame_fl.contract.fab import Fab
+from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.terms import Resources, Scalar
 
 
@@ -91,3 +92,31 @@ class NoiseSource(Protocol):
 
     def discrete_gaussian(self, sigma_squared: "tuple[int, int]", count: int) -> list[int]:
         """`count` draws of the discrete Gaussian with sigma² = numerator/denominator."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What another authority says of an analysis: nothing against it, or a refusal's code and why, for the log."""
+
+    code: RefusalCode | None = None
+    detail: str = ""
+
+
+class ExternalApprovals(Protocol):
+    """An authority beside the DIZ's own: what it does not approve does not run, whatever is signed here."""
+
+    def verdict(self, project: str, analysis: str) -> Verdict:
+        """What it said last. Fast and without network; never raises.
+
+        Args:
+            project: The project's id, "" for an app without terms.
+            analysis: The analysis digest.
+        """
+
+
+class NoExternal:
+    """There is no other authority."""
+
+    def verdict(self, project: str, analysis: str) -> Verdict:
+        """Nothing against it."""
+        return Verdict()

@@ -17,7 +17,7 @@ from typing import Any
 
 from flame_fl.contract.errors import VerificationError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _MIGRATIONS = {
     1: """
     CREATE TABLE approvals(digest TEXT PRIMARY KEY, app TEXT NOT NULL, status TEXT NOT NULL, manifest TEXT NOT NULL,
@@ -38,6 +38,36 @@ _MIGRATIONS = {
     ALTER TABLE approvals ADD COLUMN data TEXT NOT NULL DEFAULT '{}';
     CREATE TABLE cohorts(digest TEXT NOT NULL, store TEXT NOT NULL, fingerprint TEXT NOT NULL, members BLOB NOT NULL,
         PRIMARY KEY(digest, store, fingerprint))
+    """,
+    # approvals of earlier schemas are not signed: they wait for the steward again
+    3: """
+    ALTER TABLE approvals ADD COLUMN project TEXT NOT NULL DEFAULT '';
+    ALTER TABLE approvals ADD COLUMN fab_sha256 TEXT NOT NULL DEFAULT '';
+    ALTER TABLE approvals ADD COLUMN submitter TEXT NOT NULL DEFAULT '';
+    ALTER TABLE approvals ADD COLUMN signatures TEXT NOT NULL DEFAULT '[]';
+    UPDATE approvals SET status='pending', comment='was approved before approvals were signed' WHERE status='approved';
+    CREATE INDEX approvals_by_status ON approvals(status);
+    CREATE INDEX approvals_by_app ON approvals(app);
+    CREATE TABLE projects(digest TEXT PRIMARY KEY, id TEXT NOT NULL, status TEXT NOT NULL, project TEXT NOT NULL,
+        roster TEXT NOT NULL, by TEXT NOT NULL, at TEXT NOT NULL, comment TEXT NOT NULL, signatures TEXT NOT NULL);
+    CREATE TABLE bundles(sha256 TEXT PRIMARY KEY, raw BLOB NOT NULL);
+    CREATE TABLE sheets(sha256 TEXT PRIMARY KEY, sheet TEXT NOT NULL);
+    CREATE TABLE decisions(seq INTEGER PRIMARY KEY, subject TEXT NOT NULL, digest TEXT NOT NULL, act TEXT NOT NULL,
+        by TEXT NOT NULL, at TEXT NOT NULL, comment TEXT NOT NULL, sheet TEXT NOT NULL, statement TEXT NOT NULL,
+        signature TEXT NOT NULL, key TEXT NOT NULL);
+    CREATE INDEX decisions_by_digest ON decisions(subject, digest);
+    CREATE TABLE stewards(key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, added TEXT NOT NULL, by TEXT NOT NULL);
+    CREATE VIEW approval_records AS SELECT digest, status, manifest, binding, steward_terms, unsafe_open, by, at,
+        comment, data, signatures, (SELECT COUNT(*) FROM decisions d WHERE d.subject='analysis' AND d.digest=approvals.digest
+        AND d.act<>'approve') AS number, fab_sha256, submitter, app, approvals.rowid AS place FROM approvals;
+    CREATE VIEW project_records AS SELECT project, status, roster, by, at, comment, signatures,
+        (SELECT COUNT(*) FROM decisions d WHERE d.subject='project' AND d.digest=projects.digest
+        AND d.act<>'approve') AS number, digest, id, projects.rowid AS place FROM projects;
+    ALTER TABLE runs ADD COLUMN stopped TEXT NOT NULL DEFAULT '';
+    CREATE INDEX runs_by_digest ON runs(digest);
+    CREATE TABLE checkpoints(seq INTEGER PRIMARY KEY, head TEXT NOT NULL, at TEXT NOT NULL, signature TEXT NOT NULL);
+    CREATE TABLE witnessed(peer TEXT NOT NULL, head TEXT NOT NULL, signature TEXT NOT NULL, run_id TEXT NOT NULL,
+        at TEXT NOT NULL, PRIMARY KEY(peer, head))
     """,
 }
 

@@ -20,12 +20,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flame_fl.contract.canonical import canonical_json, sha256_hex
-from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.refusal import RefusalCode, RefusedError
-from flame_fl.contract.terms import Terms
 from flame_fl.gate import audit
-from flame_fl.gate.approval import ApprovalRecord, Status
 from flame_fl.gate.database import Database
+from flame_fl.gate.decision_store import DecisionStore
 from flame_fl.gate.replies import LARGE_BYTES, ReplyFiles
 from flame_fl.privacy.accounting import GaussianRelease
 
@@ -45,6 +43,20 @@ class Leg:
 
 
 @dataclass(frozen=True)
+class RunRow:
+    """A run as a person sees it in a list."""
+
+    run_id: str
+    digest: str
+    config: str
+    opened: str
+    stopped: str
+    released: int
+    refused: int
+    working: int
+
+
+@dataclass(frozen=True)
 class LedgerEntry:
     """One debit. `rho` is None where no arithmetic claim is made."""
 
@@ -59,7 +71,7 @@ class LedgerEntry:
     state: str  # reserved | committed
 
 
-class Store:
+class Store(DecisionStore):
     """A node's state. One instance per process and file; calls are serialised."""
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
@@ -75,80 +87,59 @@ class Store:
         """All or nothing. Nested use joins the outer one."""
         return self._db.transaction()
 
-    # --- approvals ---------------------------------------------------------------------------------------------
-
-    def approval(self, digest: str) -> ApprovalRecord | None:
-        """What is stored of an analysis."""
-        rows = self._db.rows(
-            "SELECT digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment, data"
-            " FROM approvals WHERE digest=?",
-            digest,
-        )
-        return _approval(rows[0]) if rows else None
-
-    def approvals(self, app: str | None = None) -> list[ApprovalRecord]:
-        """All analyses ever seen, or those of one app ("publisher/name"), oldest first."""
-        rows = self._db.rows(
-            "SELECT digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment, data"
-            " FROM approvals WHERE ?1 IS NULL OR app=?1 ORDER BY rowid",
-            app,
-        )
-        return [_approval(row) for row in rows]
-
-    def put_approval(self, record: ApprovalRecord) -> None:
-        """File or change an analysis, and audit it."""
-        with self.transaction():
-            self._db.execute(
-                "INSERT INTO approvals VALUES(?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(digest) DO UPDATE SET"
-                " status=excluded.status, binding=excluded.binding, steward_terms=excluded.steward_terms,"
-                " unsafe_open=excluded.unsafe_open, by=excluded.by, at=excluded.at, comment=excluded.comment,"
-                " data=excluded.data",
-                record.analysis_digest,
-                record.manifest.app,
-                record.status.value,
-                record.manifest.model_dump_json(by_alias=True),
-                record.binding_digest,
-                record.steward_terms.model_dump_json(by_alias=True) if record.steward_terms else None,
-                record.unsafe_open,
-                record.by,
-                record.at or _now(),
-                record.comment,
-                json.dumps(dict(record.data), sort_keys=True),
-            )
-            self.record(
-                f"approval-{record.status.value}",
-                {
-                    "analysis": record.analysis_digest,
-                    "binding": record.binding_digest or "",
-                    "by": record.by,
-                    "comment": record.comment,
-                    "unsafe_open": record.unsafe_open,
-                },
-            )
-
     # --- runs and legs -----------------------------------------------------------------------------------------
 
     def open_run(self, run_id: str, digest: str, fab_sha256: str, config: Mapping[str, Any], max_runs: int) -> None:
         """Note a run, once.
 
         Raises:
-            RefusedError: 908, the analysis has had its runs, or the run id stands for something else.
+            RefusedError: 908, the analysis has had its runs, or the run id stands for something else; 907, it was
+                stopped.
         """
         stated = json.dumps(dict(config), sort_keys=True)
         with self.transaction():
-            rows = self._db.rows("SELECT digest, fab_sha256, config FROM runs WHERE run_id=?", run_id)
+            rows = self._db.rows("SELECT digest, fab_sha256, config, stopped FROM runs WHERE run_id=?", run_id)
             if rows:
-                if rows[0] != (digest, fab_sha256, stated):
+                if rows[0][:3] != (digest, fab_sha256, stated):
                     raise RefusedError(
                         RefusalCode.TERMS_VIOLATED, "this run id stands for another analysis or run config"
                     )
+                if rows[0][3]:
+                    raise RefusedError(RefusalCode.WITHDRAWN_OR_EXPIRED, "the run was stopped here")
                 return
             if self._db.rows("SELECT COUNT(*) FROM runs WHERE digest=?", digest)[0][0] >= max_runs:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"the analysis has had its {max_runs} runs")
-            self._db.execute("INSERT INTO runs VALUES(?,?,?,?,?)", run_id, digest, fab_sha256, stated, _now())
+            self._db.execute("INSERT INTO runs VALUES(?,?,?,?,?,'')", run_id, digest, fab_sha256, stated, _now())
             self.record(
                 "run-opened", {"run": run_id, "analysis": digest, "fab": fab_sha256, "run_config": dict(config)}
             )
+
+    def runs(self, digest: str | None = None, *, limit: int = 100) -> list[RunRow]:
+        """Runs of one analysis, or of all, newest first, with what each had and let out so far."""
+        rows = self._db.rows(
+            "SELECT run_id, digest, config, opened, stopped,"
+            " (SELECT COUNT(*) FROM legs l WHERE l.run_id=r.run_id AND l.state='released'),"
+            " (SELECT COUNT(*) FROM legs l WHERE l.run_id=r.run_id AND l.state='refused'),"
+            " (SELECT COUNT(*) FROM legs l WHERE l.run_id=r.run_id AND l.state='reserved')"
+            " FROM runs r WHERE ?1 IS NULL OR digest=?1 ORDER BY rowid DESC LIMIT ?2",
+            digest,
+            limit,
+        )
+        return [RunRow(*row) for row in rows]
+
+    def stop_run(self, run_id: str, by: str) -> bool:
+        """Answer nothing more of a run, nor again what was answered; returns False if there is no such run."""
+        with self.transaction():
+            if not self._db.execute(
+                "UPDATE runs SET stopped=? WHERE run_id=? AND stopped=''", f"{_now()} {by}", run_id
+            ):
+                return bool(self._db.rows("SELECT 1 FROM runs WHERE run_id=?", run_id))
+            self.record("run-stopped", {"run": run_id, "by": by})
+        return True
+
+    def is_stopped(self, run_id: str) -> bool:
+        """Whether a person stopped a run."""
+        return bool(self._db.rows("SELECT 1 FROM runs WHERE run_id=? AND stopped<>''", run_id))
 
     def leg(self, run_id: str, leg_id: str) -> Leg | None:
         """What is stored of a leg.
@@ -345,22 +336,6 @@ class Store:
 
     def _audit_texts(self) -> list[tuple[Any, Any]]:
         return self._db.rows("SELECT entry, hash FROM audit ORDER BY seq")
-
-
-def _approval(row: tuple[Any, ...]) -> ApprovalRecord:
-    digest, status, manifest, binding, steward_terms, unsafe_open, by, at, comment, data = row
-    return ApprovalRecord(
-        digest,
-        Status(status),
-        Manifest.model_validate_json(manifest),
-        binding,
-        None if steward_terms is None else Terms.model_validate_json(steward_terms),
-        bool(unsafe_open),
-        by,
-        at,
-        comment,
-        json.loads(data),
-    )
 
 
 def _now() -> str:

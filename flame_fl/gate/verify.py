@@ -14,15 +14,19 @@ from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab, read_fab
 from flame_fl.contract.frames import FrameError
 from flame_fl.contract.manifest import Manifest, NodeBinding, manifest_of, resolve_run_config
+from flame_fl.contract.ports import ExternalApprovals
 from flame_fl.contract.refusal import RefusalCode, RefusedError
+from flame_fl.contract.statement import project_digest
 from flame_fl.contract.task import Run, Task
 from flame_fl.contract.terms import DataStore, MessageTerms, Resources, Scalar, Terms
 from flame_fl.data.layout import wanted_of
 from flame_fl.data.offer import Offer, Offers
-from flame_fl.gate.approval import ApprovalRecord, Approved, Status, check_approval
+from flame_fl.gate.approval import ApprovalRecord, Approved, ProjectRecord, check_approval, check_project
 from flame_fl.gate.cohorts import StoreUse, fingerprints, require_no_difference
+from flame_fl.gate.filing import Filing
 from flame_fl.gate.release import Reference, reference_of
 from flame_fl.gate.store import Store
+from flame_fl.gate.trust import Trust
 
 MAX_WORD_CHARS = 256
 
@@ -80,6 +84,9 @@ class Verifier:
     data: Offers
     limits: NodeLimits
     today: Callable[[], date]
+    trust: Callable[[], Trust]
+    filing: Filing
+    external: ExternalApprovals
     _last: tuple[str, Fab, Manifest] | None = field(default=None, init=False)
 
     def verify(self, task: Task) -> Verified:
@@ -89,7 +96,7 @@ class Verifier:
             RefusedError: 901, 902, 907 or 908.
         """
         fab, manifest = self.read(task.run)
-        approved = self.approved(manifest)
+        approved = self.approved(manifest, task.run)
         _check_form(task)
         terms = approved.terms
         if terms is None:  # unsafe_open: a researcher's own machine, never a DIZ
@@ -117,22 +124,35 @@ class Verifier:
                 raise RefusedError(RefusalCode.NOT_APPROVED, f"unreadable bundle: {err}") from err
         return last[1], last[2]
 
-    def approved(self, manifest: Manifest) -> Approved:
+    def approved(self, manifest: Manifest, run: Run | None = None) -> Approved:
         """The approval that holds now; an analysis never seen is filed for the steward.
+
+        Args:
+            manifest: What was read from the bundle.
+            run: What it came with; None where nothing may be filed.
 
         Raises:
             RefusedError: 901, 902, 907 or 908.
         """
-        with self.store.transaction():  # nobody decides between the look and the filing
-            record = self.store.approval(manifest.digest)
-            if record is None:
-                record = ApprovalRecord(manifest.digest, Status.PENDING, manifest, by="gate", comment="first sight")
-                self.store.put_approval(record)
-        if record.manifest != manifest:
+        record = self.store.approval(manifest.digest)
+        if record is None and run is not None:
+            record = self.filing.file(self.store, manifest, run)
+        if record is not None and record.manifest != manifest:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "the stored manifest is not the one that was approved")
+        trust, today = self.trust(), self.today()
+        binding = self.binding_of(record).digest if record is not None else ""
+        approved = check_approval(record, binding, today, trust)
+        if approved.terms is not None:
+            check_project(self.store.project(project_digest(approved.terms.project)), today, trust)
+        verdict = self.external.verdict(approved.record.project_id, approved.digest)
+        if verdict.code is not None:
+            raise RefusedError(verdict.code, verdict.detail)
+        return approved
+
+    def binding_of(self, record: ApprovalRecord, *, pinned: bool = True) -> NodeBinding:
+        """What this node has now of an analysis: with the versions of its stores that were approved, or the newest."""
         terms = None if record.unsafe_open else record.terms
-        binding = self.binding(manifest.app, terms, record.steward_terms, pinned=record.data)
-        return check_approval(record, binding.digest, self.today())
+        return self.binding(record.manifest.app, terms, record.steward_terms, pinned=record.data if pinned else None)
 
     def still_approved(self, verified: Verified, *, patients: bool) -> None:
         """Look again, just before something leaves: a steward or a patient may have decided while the app worked.
@@ -147,6 +167,8 @@ class Verifier:
         now = self.approved(verified.approved.record.manifest)
         if now.record.binding_digest != verified.approved.record.binding_digest:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "approved on other terms while the app worked")
+        if self.store.is_stopped(verified.run_id):
+            raise RefusedError(RefusalCode.WITHDRAWN_OR_EXPIRED, "the run was stopped here")
         if patients:
             self.same_patients(verified)
 
@@ -175,10 +197,18 @@ class Verifier:
             steward_terms: The same, if the steward wrote them.
             pinned: Versions of data stores that were approved; else those offered now.
         """
+        project: ProjectRecord | None = None
+        if terms is not None:
+            project = self.store.project(project_digest(terms.project))
         wanted = terms.data if terms is not None else self.data.names()
         offers = {name: self.data.get(name, (pinned or {}).get(name)) for name in wanted}
         bindings = {name: offer.binding if offer else "absent" for name, offer in offers.items()}
-        return NodeBinding(sandbox=self.sandbox_kind(app), data=bindings, steward_terms=steward_terms)
+        return NodeBinding(
+            sandbox=self.sandbox_kind(app),
+            data=bindings,
+            participants=dict(project.roster) if project is not None else {},
+            steward_terms=steward_terms,
+        )
 
     def within_terms(self, manifest: Manifest, run: Run, terms: Terms) -> dict[str, Scalar]:
         """The resolved run config, if overrides and resources are within the terms.

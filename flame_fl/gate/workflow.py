@@ -33,19 +33,21 @@ from flame_fl.contract.content import ConfigValue, Content
 from flame_fl.contract.errors import SandboxError, SandboxTimeoutError
 from flame_fl.contract.frames import FrameError, decode, encode
 from flame_fl.contract.manifest import Manifest, NodeBinding
-from flame_fl.contract.ports import NoiseSource, Sandbox
+from flame_fl.contract.ports import ExternalApprovals, NoExternal, NoiseSource, Sandbox
 from flame_fl.contract.refusal import Refusal, RefusalCode, RefusedError
 from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.contract.terms import Scalar, Terms
 from flame_fl.data.offer import Offers
 from flame_fl.gate.allow_list import rejected
-from flame_fl.gate.approval import Status, status_on
+from flame_fl.gate.approval import ApprovalRecord, Status, status_on
 from flame_fl.gate.audit import plain
 from flame_fl.gate.cohorts import fingerprints
+from flame_fl.gate.filing import Filing
 from flame_fl.gate.ledger import debit
 from flame_fl.gate.release import Released, event_of, release
 from flame_fl.gate.sessions import Sessions, StoppedError
 from flame_fl.gate.store import Store
+from flame_fl.gate.trust import Trust
 from flame_fl.gate.verify import NodeLimits, Verified, Verifier
 
 __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
@@ -71,6 +73,7 @@ class Event:
     sandbox_seconds: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+    analysis: str = ""
 
 
 @dataclass
@@ -87,6 +90,9 @@ class Gate:
         noise: Exact noise; the operating system's but in tests.
         log_dir: Where the apps' own output is kept.
         view_dir: Where views of the data stores are made; the sandbox's engine must see it under the same path.
+        trust: Whose signatures make an approval, as it is now.
+        filing: Rules about requests.
+        external: An authority beside the DIZ's own.
         node_config: What an app finds in `context.node_config` beside its data.
         seed: Seeds the apps (never the noise) in simulations.
         on_event: Told of every step, for logs and progress.
@@ -102,6 +108,9 @@ class Gate:
     noise: NoiseSource
     log_dir: Path
     view_dir: Path
+    trust: Callable[[], Trust]
+    filing: Filing = field(default_factory=Filing)
+    external: ExternalApprovals = field(default_factory=NoExternal)
     node_config: Mapping[str, Scalar] = field(default_factory=dict)
     seed: int | None = None
     on_event: Callable[[Event], None] = lambda event: None
@@ -109,7 +118,16 @@ class Gate:
 
     def __post_init__(self) -> None:
         self._one_at_a_time = threading.Lock()
-        self._verifier = Verifier(self.store, self.sandbox.kind_of, self.data, self.limits, self.today)
+        self._verifier = Verifier(
+            self.store,
+            self.sandbox.kind_of,
+            self.data,
+            self.limits,
+            self.today,
+            self.trust,
+            self.filing,
+            self.external,
+        )
         self._sessions = Sessions(
             self.node,
             self.node_id,
@@ -237,8 +255,10 @@ class Gate:
             raise
         if not enforced and failure is None:
             return update, ""  # step 5 looks at the cohorts once more
+        if failure is not None:  # a session that a steward ended did not fail; this decision looks at no patient
+            self._verifier.still_approved(verified, patients=False)
         try:
-            self._verifier.same_patients(verified)  # a session that was ended because of a patient did not fail
+            self._verifier.same_patients(verified)  # nor did one that was ended because of a patient
         except RefusedError as err:
             self._sessions.end(verified.task.run.run_id)
             if enforced:
@@ -336,7 +356,7 @@ class Gate:
         try:
             fab, manifest = self._verifier.read(run)
             digest, terms = manifest.digest, manifest.terms
-            approved = self._verifier.approved(manifest)
+            approved = self._verifier.approved(manifest, run)
             if (terms := approved.terms) is not None:
                 self._verifier.within_terms(manifest, run, terms)
                 self._verifier.uses(fab, approved)
@@ -362,6 +382,22 @@ class Gate:
         """What an approval at this node is bound to: `terms` will hold, and the steward may have written them."""
         return self._verifier.binding(app, terms, steward_terms)
 
+    def file(self, manifest: Manifest, run: Run) -> ApprovalRecord:
+        """Keep an analysis for the steward, if it is not known yet.
+
+        Raises:
+            RefusedError: 901, nothing more is taken.
+        """
+        return self.filing.file(self.store, manifest, run)
+
+    def require_approved(self, manifest: Manifest) -> None:
+        """Whether an analysis could run now; nothing is filed, nothing is run.
+
+        Raises:
+            RefusedError: 901, 902, 907 or 908.
+        """
+        self._verifier.approved(manifest)
+
     def manifest(self, run: Run) -> Manifest:
         """What a bundle states, from its bytes.
 
@@ -375,19 +411,32 @@ class Gate:
         self._sessions.node_id = node_id
 
     def end_changed(self) -> int:
-        """End sessions that hold a patient who may no longer be used, in the middle of their work if need be.
+        """End sessions of what is no longer approved, and those that hold a patient who may no longer be used.
 
-        From any thread, at any time. Returns how many were ended.
+        In the middle of their work if need be; from any thread, at any time. Returns how many were ended.
         """
+        over: list[Verified] = []
 
         def holds(verified: Verified) -> bool:
             try:
-                self._verifier.same_patients(verified)
+                self._verifier.still_approved(verified, patients=True)
+            except RefusedError as err:
+                if err.code in _OVER:
+                    over.append(verified)
+                return False
             except Exception:  # what cannot be told does not hold, and the thread that watches goes on
                 return False
             return True
 
-        return self._sessions.end_unless(holds)
+        ended = self._sessions.end_unless(holds)
+        for verified in over:
+            self._erase(verified)
+        return ended
+
+    def _erase(self, verified: Verified) -> None:
+        """What a run that is over for good leaves at the gate is dropped: nothing that could still be sent is kept."""
+        with suppress(Exception):
+            self.store.forget_replies(verified.run_id)
 
     def close_idle(self) -> None:
         """End warm sessions: there has been no message for a while. A later message starts another one."""
@@ -414,6 +463,9 @@ class Gate:
         code: int = 0,
         bytes_out: int = 0,
     ) -> None:
+        digest = ""
+        with suppress(RefusedError):
+            digest = self._verifier.read(task.run)[1].digest
         self.on_event(
             Event(
                 node=self.node,
@@ -427,5 +479,6 @@ class Gate:
                 sandbox_seconds=sandbox_seconds,
                 bytes_in=task.content.nbytes,
                 bytes_out=bytes_out,
+                analysis=digest,
             )
         )

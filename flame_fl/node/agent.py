@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 from flame_fl.contract.errors import UnreachableError
 from flame_fl.contract.refusal import Refusal
-from flame_fl.contract.task import Reply, Task
+from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.flower.runtime import Claim, ClaimLostError, NodeRuntime
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Gate, StoppedError
-from flame_fl.node.demo import approve_if_demo
 
 POLL_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
@@ -33,26 +32,31 @@ class Agent:
         gate: Decides and answers.
         store: The gate's.
         say: Told what a person should see.
-        demo: Content hashes that the demo steward approves.
+        by_rules: Told of every run before the gate is: rules may approve it. Returns the rule's name if one did.
         idle_seconds: A sandbox without messages for so long is closed.
         keep_replies_days: Stored replies of older runs are dropped.
+        keep: Run beside it until the event is set: what asks a FLAME Hub.
     """
 
     runtime: NodeRuntime
     gate: Gate
     store: Store
     say: Callable[[str], None]
-    demo: frozenset[str] = frozenset()
+    by_rules: Callable[[Run], str | None] = lambda run: None
     idle_seconds: float = 900.0
     keep_replies_days: int = 30
+    keep: Callable[[threading.Event], None] | None = None
     _stop: threading.Event = field(default_factory=threading.Event, init=False)
 
-    def watch_patients(self) -> None:
-        """Until `stop`: end sandboxes that hold a patient who may no longer be used, at once. For a thread."""
+    def watch_sessions(self) -> None:
+        """Until `stop`: end sandboxes of what is withdrawn, and those that hold a patient who may no longer be used.
+
+        At once; for a thread.
+        """
         while not self._stop.wait(_WATCH_SECONDS):
             with suppress(Exception):  # whatever happens, it goes on: a log that cannot be written, for example
                 if ended := self.gate.end_changed():
-                    self.say(f"patients changed: {ended} sandboxes were ended, their views deleted")
+                    self.say(f"approvals or patients changed: {ended} sandboxes were ended, their views deleted")
 
     def stop(self) -> None:
         """End soon; a message in the sandbox is given up. From any thread or signal handler."""
@@ -61,7 +65,9 @@ class Agent:
 
     def run(self) -> None:
         """Until `stop`."""
-        threading.Thread(target=self.watch_patients, name="patients", daemon=True).start()
+        threading.Thread(target=self.watch_sessions, name="sessions", daemon=True).start()
+        if self.keep is not None:
+            threading.Thread(target=self.keep, args=(self._stop,), name="flame-hub", daemon=True).start()
         pause, reached, worked, kept_house = POLL_SECONDS, None, time.monotonic(), -_HOUSEKEEPING_SECONDS
         while not self._stop.is_set():
             if time.monotonic() - kept_house > _HOUSEKEEPING_SECONDS:
@@ -87,8 +93,8 @@ class Agent:
             worked = time.monotonic()
 
     def _handle(self, claim: Claim, task: Task) -> Reply | Refusal:
-        if self.demo:
-            approve_if_demo(self.gate, task.run, self.demo)
+        if rule := self.by_rules(task.run):
+            self.say(f"run {task.run.run_id}: approved by rule {rule}, by no person")
         self.gate.set_node_id(claim.node_id)
         return self.gate.handle(task)
 

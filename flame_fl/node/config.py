@@ -1,17 +1,20 @@
 """`node.toml`: every setting of a DIZ's node, named and commented, and read strictly."""
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import Places
 from flame_fl.contract.settings import parse_settings
 from flame_fl.contract.terms import Resources
 from flame_fl.contract.words import Frozen
+from flame_fl.gate.filing import Filing
 from flame_fl.gate.verify import NodeLimits
+from flame_fl.node.external import FlameHubSection
 
 _TEMPLATE = """\
 # The node of a DIZ. `flame node up` reads this file when it starts; nothing here is ever sent to the hub but the name.
@@ -52,6 +55,27 @@ pids = 512
 seconds = 3600.0              # most time for one message
 scratch_bytes = 2147483648    # temporary files; held in memory
 gpus = 0
+
+[approval]                    # who decides, and what may wait for a decision
+signatures_needed = 1         # how many stewards must sign an approval (flame node steward list)
+file_requests = true          # false: analyses that nobody here has seen are refused (901) instead of filed
+max_pending = 2000            # requests that may wait in all, and of one submitter, and room for their bundles
+max_pending_per_submitter = 50
+max_bundle_bytes = 2147483648
+# [[approval.rules]]          # decides in the stewards' place, and is marked so everywhere; none: people decide
+# name = "fedavg-heart, release 3"
+# projects = ["heart-failure"]                 # their analyses; people must have approved the project itself
+# contents = ["…64 hex digits…"]               # content hashes of bundles that were reviewed
+# grounds = ["enforced"]                       # privacy grounds that are allowed
+# max_epsilon = 1.0                            # bounds on the terms, whatever they ask for
+# max_runs = 5
+# until = 2027-06-30
+
+# [flame_hub]                 # a FLAME Hub whose approvals are needed beside the DIZ's own (docs/flame-hub.md)
+# core_url = "https://core.example.org"
+# auth_url = "https://auth.example.org"
+# client_id = "…"             # the secret lies in keys/flame-hub.secret
+# node_id = "…"               # the Hub's id of this node
 """
 
 ImageId = Annotated[str, StringConstraints(pattern=r"^(sha256:[0-9a-f]{64})?$")]
@@ -124,6 +148,47 @@ class DemoSection(Frozen):
     """Content hashes of bundles that are approved at first sight, on their stated terms, marked DEMO."""
 
 
+class RuleSection(Frozen):
+    """One rule that approves in the stewards' place. All that it states must hold; see `flame_fl.node.rules`."""
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
+    projects: tuple[str, ...] = ()
+    """Ids of projects; people must have approved the project."""
+    contents: tuple[Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")], ...] = ()
+    """Content hashes of bundles that were reviewed."""
+    grounds: tuple[Literal["none", "reviewed", "enforced"], ...] = ()
+    """Privacy grounds; empty: any."""
+    data_stores: tuple[str, ...] | None = None
+    """Data stores that may be read; None: any."""
+    max_epsilon: Annotated[float, Field(gt=0)] | None = None
+    """Largest epsilon_max."""
+    max_runs: Annotated[int, Field(ge=1)] | None = None
+    """Most runs."""
+    until: date
+    """Last day on which the rule decides, and on which what it approved holds."""
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Self:
+        if not self.projects and not self.contents:
+            raise ValueError("a rule names projects or contents: one that approves whatever comes is no approval")
+        return self
+
+
+class ApprovalSection(Frozen):
+    """Who decides, and what may wait for a decision."""
+
+    signatures_needed: Annotated[int, Field(ge=1, le=9)] = 1
+    file_requests: bool = True
+    max_pending: Annotated[int, Field(ge=0, le=1_000_000)] = 2000
+    max_pending_per_submitter: Annotated[int, Field(ge=0, le=1_000_000)] = 50
+    max_bundle_bytes: Annotated[int, Field(ge=0)] = 2 << 30
+    rules: tuple[RuleSection, ...] = ()
+
+    def filing(self) -> Filing:
+        """As the gate takes it."""
+        return Filing(self.file_requests, self.max_pending, self.max_pending_per_submitter, self.max_bundle_bytes)
+
+
 class NodeConfig(Frozen):
     """All of `node.toml`."""
 
@@ -133,6 +198,8 @@ class NodeConfig(Frozen):
     sandbox: SandboxSection = SandboxSection()
     images: dict[str, ImageId] = Field(default_factory=dict)
     limits: LimitsSection = LimitsSection()
+    approval: ApprovalSection = ApprovalSection()
+    flame_hub: FlameHubSection | None = None
     demo: DemoSection = DemoSection()
 
 
@@ -161,6 +228,11 @@ class NodeFiles:
     def identity_key(self) -> Path:
         """The node's identity (Ed25519)."""
         return self.keys / "identity"
+
+    @property
+    def steward_key(self) -> Path:
+        """A steward's key that is kept at the node (Ed25519); a DIZ that uses keys of its own removes it."""
+        return self.keys / "steward"
 
     @property
     def secret(self) -> Path:

@@ -13,9 +13,11 @@ from flame_fl.contract.places import Places
 from flame_fl.data.disguise import KEY_BYTES
 from flame_fl.data.files import PRIVATE, PUBLIC, write_new
 from flame_fl.data.patients import PatientRegister
+from flame_fl.gate.signatures import public_text
 from flame_fl.gate.store import Store
 from flame_fl.node.config import NodeFiles, config_text, parse_config
 
+NODE_HELD = "steward (key kept at the node)"
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
@@ -59,11 +61,14 @@ def init_node(places: Places, wish: NewNode) -> NodeFiles:
         write_new(files.ca(parse_config(text)), ca, PUBLIC)
         _write_pair(files.flower_key, ec.generate_private_key(ec.SECP384R1()), wish.name)
         _write_pair(files.identity_key, ed25519.Ed25519PrivateKey.generate(), wish.name)
+        steward = ed25519.Ed25519PrivateKey.generate()
+        _write_pair(files.steward_key, steward, f"steward-{wish.name}")
         write_new(files.data_key, secrets.token_bytes(KEY_BYTES), PRIVATE)
         PatientRegister(files.patients).make()
         write_new(files.secret, secrets.token_hex(32).encode(), PRIVATE)
         store = Store(files.database)
         store.record("node-made", {"name": wish.name, "hub": wish.hub})
+        store.add_steward(public_text(steward.public_key()), NODE_HELD, by="flame node init")
         store.close()
         files.database.chmod(PRIVATE)
         write_new(places.config, text.encode(), PUBLIC)  # last: a node is there once its settings are

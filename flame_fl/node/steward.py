@@ -1,18 +1,39 @@
-"""What a steward decides: the requests that were filed, and an answer to each. Every decision is audited."""
+"""What stewards decide: the requests that were filed, and an answer to each. Every decision is kept and audited.
+
+An approval takes two steps, so that a steward may sign on a device of their own: `prepare` says what would be approved
+and whether it could run here, `statement_of` what is to be signed; `approve` enters the signature.
+"""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from flame_fl.contract.errors import InputError
-from flame_fl.contract.manifest import parse_terms
+from flame_fl.contract.fab import read_fab
+from flame_fl.contract.manifest import NodeBinding, parse_terms
+from flame_fl.contract.refusal import RefusedError
+from flame_fl.contract.statement import Statement, project_digest
 from flame_fl.contract.terms import DataStore, Terms
 from flame_fl.data.layout import ALL, Layout, Wanted, layout_of, wanted_of
-from flame_fl.gate.approval import ApprovalRecord, Status, status_on
+from flame_fl.gate.approval import ApprovalRecord, ProjectRecord, Status, check_project, status_on
+from flame_fl.gate.decisions import (
+    Wish,
+    by_key,
+    close_analysis,
+    close_project,
+    enter_analysis,
+    enter_project,
+    statement_for,
+)
+from flame_fl.gate.signatures import read_public_key
 from flame_fl.gate.workflow import Gate
 
 _SHORTEST = 6
+_MOST_SITES, _MAX_NAME = 1000, 64
 
 
 @dataclass(frozen=True)
@@ -27,6 +48,8 @@ class Request:
     by: str
     at: str
     runs_here: str
+    signed: str = ""
+    submitter: str = ""
 
     @classmethod
     def of(cls, record: ApprovalRecord) -> "Request":
@@ -41,7 +64,17 @@ class Request:
             by=record.by,
             at=record.at,
             runs_here=str(terms.limits.runs) if terms else "",
+            signed=", ".join(signed.by for signed in record.signatures),
+            submitter=record.submitter,
         )
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An analysis and what an approval of it would be bound to now. `record` carries the steward's terms."""
+
+    record: ApprovalRecord
+    binding: NodeBinding
 
 
 def find(gate: Gate, word: str) -> ApprovalRecord:
@@ -52,73 +85,211 @@ def find(gate: Gate, word: str) -> ApprovalRecord:
     """
     if len(word) < _SHORTEST:
         raise InputError(f"{word!r} is too short.", mend=f"Give at least {_SHORTEST} digits of the digest.")
-    found = [r for r in gate.store.approvals() if r.analysis_digest.startswith(word)]
+    found = gate.store.approvals_like(word)
     if len(found) != 1:
         raise InputError(
-            f"{len(found) or 'No'} analyses begin with {word!r}.", mend="`flame node requests` lists them."
+            f"{'Several' if found else 'No'} analyses begin with {word!r}.", mend="`flame node requests` lists them."
         )
     return found[0]
 
 
-def approve(gate: Gate, word: str, *, terms_file: Path | None, by: str, comment: str) -> Request:
-    """Approve an analysis for the sandbox and the data this node has now.
+def find_project(gate: Gate, word: str) -> ProjectRecord:
+    """The project with this id, or whose digest begins with `word`.
+
+    Raises:
+        InputError: None, or several: the same id with other statements is another project.
+    """
+    found = gate.store.projects(word) or [
+        p for p in gate.store.projects() if len(word) >= _SHORTEST and p.digest.startswith(word)
+    ]
+    if len(found) != 1:
+        several = "; ".join(f"{p.digest[:12]} ({p.status.value})" for p in found[:5])
+        raise InputError(
+            f"{'Several projects are' if found else 'No project is'} called {word!r}.",
+            mend=f"Give the beginning of a digest: {several}." if found else "`flame node project list` lists them.",
+        )
+    return found[0]
+
+
+def prepare(gate: Gate, word: str, steward_terms: Terms | None = None) -> Prepared:
+    """What would be approved: an analysis, for the sandbox and the data this node has now.
 
     Args:
         gate: The node's.
         word: The beginning of its digest.
-        terms_file: Terms that the steward wrote (TOML, as `[tool.flame]`), for an app that states none, or instead.
-        by: The local user.
-        comment: Kept in the audit chain.
+        steward_terms: Terms that the steward wrote, for an app that states none, or instead.
 
     Raises:
         InputError: There is no such analysis, or it could not run here as it is; the sentence says what is missing.
     """
-    record = find(gate, word)
-    steward_terms = None if terms_file is None else read_terms(terms_file)
-    terms = steward_terms or record.manifest.terms
+    record = replace(find(gate, word), steward_terms=steward_terms)
+    terms = record.terms
     if terms is None:
         raise InputError(
             f"{record.manifest.app} states no terms, so nothing would be allowed.",
             mend="Write them yourself: --terms terms.toml (docs/manifest.md lists what belongs in it).",
         )
-    _check_can_run(gate, record.manifest.app, terms)
-    binding = gate.binding(record.manifest.app, terms, steward_terms)
-    decided = ApprovalRecord(
-        record.analysis_digest,
-        Status.APPROVED,
-        record.manifest,
-        binding.digest,
-        steward_terms=steward_terms,
-        by=by,
-        at=_now(),
-        comment=comment,
-        data=binding.data,
+    if gate.today() > terms.validity.until:
+        raise InputError(
+            f"Its terms ended on {terms.validity.until}.", mend="Ask the researcher for a new version, or use --terms."
+        )
+    _check_can_run(gate, record, terms)
+    return Prepared(record, gate.binding(record.manifest.app, terms, steward_terms))
+
+
+def project_of(gate: Gate, record: ApprovalRecord) -> ProjectRecord | None:
+    """The project an analysis belongs to, as it is stored here or would be filed."""
+    if record.terms is None:
+        return None
+    known = gate.store.project(project_digest(record.terms.project))
+    return known or ProjectRecord(record.terms.project, Status.PENDING)
+
+
+def project_is_approved(gate: Gate, record: ApprovalRecord) -> bool:
+    """Whether the project of an analysis is approved here today."""
+    try:
+        check_project(project_of(gate, record), gate.today(), gate.trust())
+    except RefusedError:
+        return False
+    return True
+
+
+def statement_of(gate: Gate, what: Prepared | ProjectRecord, wish: Wish) -> Statement:
+    """What is to be signed for an approval, now."""
+    if isinstance(what, ProjectRecord):
+        return statement_for(what, None, gate.trust(), wish)
+    return statement_for(what.record, what.binding, gate.trust(), wish)
+
+
+def approve(gate: Gate, what: Prepared, signed: tuple[Statement, str]) -> Request:
+    """Enter a steward's signature under an approval.
+
+    Returns:
+        The request, approved once enough stewards have signed.
+
+    Raises:
+        InputError: Its project is not approved here, or the signature does not hold for this, here and now.
+    """
+    project = project_of(gate, what.record)
+    if project is not None and not project_is_approved(gate, what.record):
+        raise InputError(
+            f"Its project {project.project.id!r} is not approved here.",
+            mend=f"flame node project approve {project.project.id}, or both at once: --with-project",
+        )
+    record = enter_analysis(
+        gate.store,
+        gate.trust(),
+        what.record.analysis_digest,
+        what.binding,
+        signed,
+        today=gate.today(),
+        steward_terms=what.record.steward_terms,
     )
-    gate.store.put_approval(decided)
-    return Request.of(decided)
+    return Request.of(record)
 
 
-def reject(gate: Gate, word: str, *, by: str, comment: str) -> Request:
+def approve_project(gate: Gate, record: ProjectRecord, signed: tuple[Statement, str]) -> ProjectRecord:
+    """Enter a steward's signature under a project.
+
+    Raises:
+        InputError: The signature does not hold for this, here and now.
+    """
+    return enter_project(gate.store, gate.trust(), record, signed, today=gate.today())
+
+
+def approve_with_key(
+    gate: Gate, what: Prepared, key: Ed25519PrivateKey, wish: Wish, *, with_project: bool = False
+) -> Request:
+    """Sign with a key that is at hand, and enter it; with `with_project` the project, too, if it is not approved yet.
+
+    Raises:
+        InputError: As `approve`.
+    """
+    with gate.store.transaction():
+        project = project_of(gate, what.record)
+        if with_project and project is not None and not project_is_approved(gate, what.record):
+            approve_project(gate, project, by_key(statement_of(gate, project, wish), key))
+        return approve(gate, what, by_key(statement_of(gate, what, wish), key))
+
+
+def reject(gate: Gate, word: str, *, by: str, comment: str, sheet: str = "") -> Request:
     """Reject an analysis, or take back an approval: nothing of it runs from now on.
 
     Raises:
         InputError: There is no such analysis.
     """
+    return Request.of(close_analysis(gate.store, find(gate, word), by=by, comment=comment, sheet=sheet))
+
+
+def withdraw(gate: Gate, word: str, *, by: str, comment: str) -> Request:
+    """Take back an approval; its sandbox is ended, nothing further leaves.
+
+    Raises:
+        InputError: There is no such analysis, or it is not approved.
+    """
     record = find(gate, word)
-    status = Status.WITHDRAWN if record.status is Status.APPROVED else Status.REJECTED
-    decided = ApprovalRecord(
-        record.analysis_digest,
-        status,
-        record.manifest,
-        record.binding_digest,
-        steward_terms=record.steward_terms,
-        by=by,
-        at=_now(),
-        comment=comment,
-        data=record.data,
-    )
-    gate.store.put_approval(decided)
-    return Request.of(decided)
+    if record.status is not Status.APPROVED:
+        raise InputError(
+            f"The analysis is {record.status.value}, not approved.", mend="`flame node reject` closes one that waits."
+        )
+    return reject(gate, word, by=by, comment=comment)
+
+
+def reject_project(gate: Gate, word: str, *, by: str, comment: str) -> ProjectRecord:
+    """Reject a project, or take its approval back: none of its analyses runs from now on.
+
+    Raises:
+        InputError: There is no such project.
+    """
+    return close_project(gate.store, find_project(gate, word), by=by, comment=comment)
+
+
+def set_roster(gate: Gate, word: str, path: Path, *, by: str) -> ProjectRecord:
+    """Say who takes part in a project. It must be approved again, and so must its analyses.
+
+    Args:
+        gate: The node's.
+        word: The project.
+        path: One line per site: its name, spaces, and its identity key as in a .pub file.
+        by: The local user.
+
+    Raises:
+        InputError: No such project or file, a line is malformed, or this node is not among them.
+    """
+    record, roster = find_project(gate, word), read_roster(path)
+    if gate.trust().node_key not in roster.values():
+        raise InputError("This node's own identity key is not in the roster.", mend="See keys/identity.pub.")
+    status = Status.PENDING if record.status is Status.APPROVED else record.status
+    changed = replace(record, roster=roster, status=status, signatures=(), by=by, at=_now(), comment="new roster")
+    gate.store.put_project(changed)
+    return changed
+
+
+def read_roster(path: Path) -> dict[str, str]:
+    """Names and public keys of the sites that take part.
+
+    Raises:
+        InputError: It cannot be read, a line is malformed, or a name or a key is there twice.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as err:
+        raise InputError(f"{path} cannot be read.", mend="Give a text file: one site per line, name and key.") from err
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        if not line or line.startswith("#"):
+            continue
+        name, _, key = line.partition("ssh-ed25519 ")
+        name, public = name.strip(), read_public_key(f"ssh-ed25519 {key}")
+        if not name or len(name) > _MAX_NAME or not name.isprintable() or name in found or public in found.values():
+            raise InputError(
+                f"Line {number} of {path} has no name, or a name or key that is there already.",
+                mend="One site per line: name and key.",
+            )
+        found[name] = public
+    if not found or len(found) > _MOST_SITES:
+        raise InputError(f"{path} names no site, or too many.", mend="One site per line: name and key.")
+    return found
 
 
 def read_terms(path: Path) -> Terms:
@@ -134,7 +305,8 @@ def read_terms(path: Path) -> Terms:
     return parse_terms(table)
 
 
-def _check_can_run(gate: Gate, app: str, terms: Terms) -> None:
+def _check_can_run(gate: Gate, record: ApprovalRecord, terms: Terms) -> None:
+    app, files = record.manifest.app, files_of(gate, record)
     for name, stated in terms.data.items():
         offer = gate.data.get(name)
         if offer is None or offer.layout is None:
@@ -148,7 +320,7 @@ def _check_can_run(gate: Gate, app: str, terms: Terms) -> None:
                 f"{_laid_out(layout_of(stated))}.",
                 mend="Register the store so, or approve with --terms.",
             )
-        offer.require(stated, _asked(stated))
+        offer.require(stated, _asked(stated, files))
         offer.cohort(stated, gate.today())  # its conditions fit the columns
     if "no image" in gate.binding(app, terms).sandbox:
         raise InputError(
@@ -157,11 +329,17 @@ def _check_can_run(gate: Gate, app: str, terms: Terms) -> None:
         )
 
 
-def _asked(stated: DataStore) -> Wanted:
-    """What it asks to see; the bundle is not kept, so a list of features that is in it is not looked at here."""
-    if stated.features_file is None:
-        return wanted_of(stated, {})
-    return Wanted(stated.columns, ALL, stated.modalities)
+def files_of(gate: Gate, record: ApprovalRecord) -> Mapping[str, bytes] | None:
+    """The files of the bundle that was filed, None if it is not kept."""
+    raw = gate.store.bundle(record.fab_sha256)
+    return None if raw is None else read_fab(raw).files
+
+
+def _asked(stated: DataStore, files: Mapping[str, bytes] | None) -> Wanted:
+    """What it asks to see; of a bundle that is not kept, a list of features that is in it is not looked at."""
+    if files is None and stated.features_file is not None:
+        return Wanted(stated.columns, ALL, stated.modalities)
+    return wanted_of(stated, files or {})
 
 
 def _laid_out(layout: Layout) -> str:

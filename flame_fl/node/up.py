@@ -20,8 +20,11 @@ from flame_fl.data.files import remove_tree
 from flame_fl.flower.runtime import NodeRuntime
 from flame_fl.flower.supernode import supernode_command, supernode_environment
 from flame_fl.flower.versions import require_tested_flower
+from flame_fl.gate.signatures import read_private_key
 from flame_fl.gate.workflow import Event
 from flame_fl.node.agent import Agent
+from flame_fl.node.hub_approvals import FlameHub, open_external, report_to
+from flame_fl.node.rules import decide_by_rules
 from flame_fl.node.wiring import Node, open_gate, open_store
 from flame_fl.sandbox.docker import DockerSandbox
 
@@ -89,7 +92,16 @@ def _agent(node: Node, say: Callable[[str], None], closing: ExitStack) -> Agent:
     remove_tree(node.files.views)  # what an earlier gate left; nothing else may hold patients' data
     store = open_store(node, closing)
     entries, _ = store.verify_audit()
-    gate = open_gate(node, store, on_event=lambda event: say(told(event)))
+    key = read_private_key(node.files.identity_key)
+    external = open_external(node.config.flame_hub, node.files.state, say)
+    flame_hub = external if isinstance(external, FlameHub) else None
+
+    def tell(event: Event) -> None:
+        say(told(event))
+        if flame_hub is not None:
+            report_to(flame_hub, store, event)
+
+    gate = open_gate(node, store, external=external, on_event=tell)
     if isinstance(gate.sandbox, DockerSandbox) and (found := gate.sandbox.remove_orphans()):
         say(f"removed {found} containers that an earlier gate left")
     offered = (
@@ -114,9 +126,10 @@ def _agent(node: Node, say: Callable[[str], None], closing: ExitStack) -> Agent:
         gate,
         store,
         say,
-        demo=frozenset(node.config.demo.approve_content),
+        by_rules=lambda run: decide_by_rules(gate, run, node.config, key),
         idle_seconds=node.config.limits.session_idle_seconds,
         keep_replies_days=node.config.limits.keep_replies_days,
+        keep=flame_hub.keep if flame_hub else None,
     )
 
 

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import Places
-from flame_fl.contract.ports import Sandbox
+from flame_fl.contract.ports import ExternalApprovals, NoExternal, Sandbox
 from flame_fl.data.disguise import KEY_BYTES
 from flame_fl.gate.database import require_state
+from flame_fl.gate.signatures import read_public_key
 from flame_fl.gate.store import Store
+from flame_fl.gate.trust import Trust
 from flame_fl.gate.workflow import Event, Gate
 from flame_fl.node.config import NodeConfig, NodeFiles, load_config
 from flame_fl.node.data import DataFiles
 from flame_fl.node.offers import NodeOffers
 from flame_fl.node.registry import Registration
+from flame_fl.node.rules import rules_of
 from flame_fl.privacy.discrete_gaussian import ExactNoise
 from flame_fl.sandbox.docker import DockerSandbox, Images
 from flame_fl.sandbox.subprocess import SubprocessSandbox
@@ -76,6 +79,19 @@ def open_store(node: Node, closing: ExitStack) -> Store:
     return store
 
 
+def trust_of(node: Node, store: Store) -> Trust:
+    """Whose signatures make an approval here, as it is now.
+
+    Raises:
+        InputError: The node's identity cannot be read.
+    """
+    try:
+        own = read_public_key(node.files.identity_key.with_suffix(".pub").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as err:
+        raise InputError(f"{node.files.identity_key}.pub cannot be read.", mend="Restore it from a backup.") from err
+    return Trust(own, store.stewards(), node.config.approval.signatures_needed, rules_of(node.config))
+
+
 def make_sandbox(node: Node) -> Sandbox:
     """Where apps run.
 
@@ -110,7 +126,12 @@ def require_mock(stores: dict[str, Registration]) -> None:
 
 
 def open_gate(
-    node: Node, store: Store, *, node_id: int = 0, on_event: Callable[[Event], None] = lambda event: None
+    node: Node,
+    store: Store,
+    *,
+    node_id: int = 0,
+    external: ExternalApprovals | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
 ) -> Gate:
     """The gate. `node_id` is Flower's, once it is known; no decision depends on it.
 
@@ -122,6 +143,9 @@ def open_gate(
         node_id=node_id,
         store=store,
         sandbox=make_sandbox(node),
+        trust=lambda: trust_of(node, store),
+        filing=node.config.approval.filing(),
+        external=external or NoExternal(),
         data=NodeOffers(node.data.registry, node.data.patients, node.data_key),
         limits=node.config.limits.for_gate(),
         noise=ExactNoise(),

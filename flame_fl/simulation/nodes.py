@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +25,7 @@ from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Event, Gate
 from flame_fl.sandbox.in_process import InProcessSandbox
 from flame_fl.sandbox.subprocess import SubprocessSandbox
-from flame_fl.simulation.policy import Policy
+from flame_fl.simulation.policy import Policy, identity_file, simulated_key, simulated_trust
 
 SandboxKind = Literal["in-process", "subprocess", "docker"]
 _FIRST_NODE_ID = 10_001
@@ -155,6 +156,7 @@ def open_gates(
     for index, plan in enumerate(plans):
         store = _open_store(state / plan.name / "state.db")
         closing.callback(store.close)
+        key = simulated_key(identity_file(store.path))
         gates[_FIRST_NODE_ID + index] = Gate(
             node=plan.name,
             node_id=_FIRST_NODE_ID + index,
@@ -165,6 +167,7 @@ def open_gates(
             noise=noise_of(plan.name),
             log_dir=logs,
             view_dir=views,
+            trust=partial(simulated_trust, key),
             node_config={"partition-id": index, "num-partitions": len(plans)},
             seed=seed,
             on_event=on_event,

@@ -10,18 +10,23 @@
 
 import tomllib
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from pydantic import Field, ValidationError
 
 from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.terms import Frozen
+from flame_fl.data.files import PRIVATE, replace
 from flame_fl.gate.approval import SIMULATION_POLICY, ApprovalRecord, Status
+from flame_fl.gate.decisions import approve_by_rule, close_analysis
+from flame_fl.gate.signatures import public_text, read_private_key
+from flame_fl.gate.trust import Trust
 from flame_fl.gate.workflow import Gate, NodeLimits
 
 
@@ -88,12 +93,42 @@ def load_policy(stated: str | None, deny: list[str]) -> Policy:
     return Policy(file.approve, limits, frozenset(file.deny) | frozenset(deny), named)
 
 
+def simulated_key(path: Path) -> Ed25519PrivateKey:
+    """A virtual node's identity, made once for a state folder.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    try:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            key = Ed25519PrivateKey.generate()
+            text = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
+            replace(path, text, PRIVATE)
+    except OSError as err:
+        raise InputError(
+            f"{path} cannot be written ({err.strerror}).", mend="Choose another --state or --out."
+        ) from err
+    return read_private_key(path)
+
+
+def simulated_trust(key: Ed25519PrivateKey) -> Trust:
+    """A virtual node trusts one rule: the simulation's policy, which its own key signs."""
+    return Trust(public_text(key.public_key()), rules={SIMULATION_POLICY: sha256_hex(SIMULATION_POLICY.encode())})
+
+
+def identity_file(state: Path) -> Path:
+    """Where a virtual node's key is, beside its state file."""
+    return state.with_name("identity")
+
+
 def apply(policy: Policy, gate: Gate, manifest: Manifest) -> None:
     """Decide about an analysis at one virtual node, if nothing is decided there yet."""
     known = gate.store.approval(manifest.digest)
     if gate.node in policy.deny:
         if known is None or known.status is not Status.REJECTED:
-            _decide(gate, manifest, Status.REJECTED, "named by --deny")
+            filed = known or ApprovalRecord(manifest.digest, Status.PENDING, manifest)
+            close_analysis(gate.store, filed, by=SIMULATION_POLICY, comment="named by --deny", reject=True)
         return
     if known is not None and known.status is not Status.PENDING:
         return
@@ -101,28 +136,26 @@ def apply(policy: Policy, gate: Gate, manifest: Manifest) -> None:
         case Approve.NOTHING:
             return
         case Approve.OPEN_SIMULATION:
-            _decide(gate, manifest, Status.APPROVED, "open-simulation: no terms hold", unsafe_open=True)
+            _approve(gate, manifest, "open-simulation: no terms hold", unsafe_open=True)
         case Approve.FIRST_SEEN:
             others = [r for r in gate.store.approvals(manifest.app) if r.analysis_digest != manifest.digest]
             if manifest.terms is not None and not any(r.status is not Status.PENDING for r in others):
-                _decide(gate, manifest, Status.APPROVED, "first analysis of this app here, on its stated terms")
+                _approve(gate, manifest, "first analysis of this app here, on its stated terms")
         case Approve.STATED_TERMS:
             if manifest.terms is not None:
-                _decide(gate, manifest, Status.APPROVED, "states terms")
+                _approve(gate, manifest, "states terms")
 
 
-def _decide(gate: Gate, manifest: Manifest, status: Status, comment: str, *, unsafe_open: bool = False) -> None:
+def _approve(gate: Gate, manifest: Manifest, comment: str, *, unsafe_open: bool = False) -> None:
     binding = gate.binding(manifest.app, None if unsafe_open else manifest.terms)
-    gate.store.put_approval(
-        ApprovalRecord(
-            manifest.digest,
-            status,
-            manifest,
-            binding.digest,
-            unsafe_open=unsafe_open,
-            by=SIMULATION_POLICY,
-            at=datetime.now(UTC).isoformat(timespec="seconds"),
-            comment=comment,
-            data=binding.data,
-        )
+    approve_by_rule(
+        gate.store,
+        gate.trust(),
+        simulated_key(identity_file(gate.store.path)),
+        manifest,
+        binding,
+        rule=SIMULATION_POLICY,
+        comment=comment,
+        today=gate.today(),
+        unsafe_open=unsafe_open,
     )

@@ -38,19 +38,25 @@ class RefusedWithoutTermsError(RefusedError):
 
 
 class EveryDizRefusedError(RefusedError):
-    """No virtual DIZ lets the analysis run. The code is the smallest of theirs."""
+    """Fewer virtual DIZ let the analysis run than it needs. The code is the smallest of those that did not."""
 
-    def __init__(self, standings: Sequence[Standing], details: Sequence[Event], folder: Path) -> None:
-        super().__init__(RefusalCode(min(s.code for s in standings)))
+    def __init__(self, standings: Sequence[Standing], details: Sequence[Event], folder: Path, needed: int = 1) -> None:
+        against = [standing for standing in standings if standing.code]
+        super().__init__(RefusalCode(min(s.code for s in against)) if against else RefusalCode.TERMS_VIOLATED)
         why = {event.node: event.detail for event in details if event.code}
         groups: dict[tuple[int, str], list[str]] = {}
-        for standing in standings:
+        for standing in against:
             groups.setdefault((standing.code, why.get(standing.node, "")), []).append(standing.node)
         said = "; ".join(
             f"{code} {RefusalCode(code).name} at {_names(nodes)}" + (f" ({detail})" if detail else "")
             for (code, detail), nodes in groups.items()
         )
-        self.message = f"Every virtual DIZ refused: {said}."
+        approved = len(standings) - len(against)
+        self.message = (
+            f"{approved} of {len(standings)} virtual DIZ approved, and the app needs {needed}: {said or 'no others'}."
+            if approved
+            else f"Every virtual DIZ refused: {said}."
+        )
         self.mend = f"{_MENDS.get(self.code, '')} Nothing was run; the folder {folder} says so.".strip()
 
 

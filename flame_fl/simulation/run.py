@@ -101,8 +101,9 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
         standings = [_standing(gate, run) for gate in gates.values()]
         watcher.standings(standings)
         simulation = _Simulation(settings, fab, manifest, policy, run, gates, tally, watcher, folder.path, app_dir)
-        if all(s.code for s in standings):
-            refused = EveryDizRefusedError(standings, tally.details, folder.path)
+        needed = 1 if manifest.terms is None else manifest.terms.federation.min_sites
+        if sum(not s.code for s in standings) < needed:
+            refused = EveryDizRefusedError(standings, tally.details, folder.path, needed)
             simulation.report("failed", started, refused.message)
             raise refused
         return simulation.go(started)

@@ -423,7 +423,7 @@ def test_the_watch_over_withdrawals_outlives_what_it_says() -> None:
     agent = Agent(None, Gate(), None, say)  # type: ignore[arg-type]
     pauses = iter([False, False, True])
     agent._stop.wait = lambda seconds: next(pauses)  # type: ignore[method-assign, assignment, misc]
-    agent.watch_patients()
+    agent.watch_sessions()
     assert looks.acquire(timeout=0)
     assert looks.acquire(timeout=0)
 

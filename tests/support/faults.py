@@ -165,7 +165,7 @@ class Federation:
         assert first.code == 4, first
         filed = self.at_every_node("node", "requests", "--json")
         (digest,) = {request["digest"] for ended in filed.values() for request in json.loads(ended.out)}
-        self.at_every_node("node", "approve", digest)
+        self.at_every_node("node", "approve", digest, "--with-project")
 
     def run(self, app: Path, *arguments: object) -> "AppRun":
         """`flame run`, in the background."""

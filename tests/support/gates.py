@@ -7,13 +7,14 @@ import io
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tomli_w
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from flame_fl.contract.content import Content
 from flame_fl.contract.fab import read_fab
@@ -21,16 +22,20 @@ from flame_fl.contract.frames import decode, encode
 from flame_fl.contract.manifest import Manifest, manifest_of, parse_terms
 from flame_fl.contract.ports import Envelope, NoiseSource, SandboxSpec
 from flame_fl.contract.refusal import Refusal, RefusalCode
+from flame_fl.contract.statement import Statement, project_digest
 from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.contract.terms import DataStore, MessageTerms, Privacy, Terms
 from flame_fl.data.cohort import Cohort
 from flame_fl.data.kind import Rows
 from flame_fl.data.layout import Layout, Wanted
 from flame_fl.data.offer import Offer
-from flame_fl.gate.approval import ApprovalRecord, Status
+from flame_fl.gate.approval import ApprovalRecord, ProjectRecord, Status
+from flame_fl.gate.signatures import APPROVAL_NAMESPACE, public_text, sign
 from flame_fl.gate.store import Store
+from flame_fl.gate.trust import Signed, Subject, Trust
 from flame_fl.gate.workflow import Event, Gate, NodeLimits
 from flame_fl.privacy.discrete_gaussian import ExactNoise
+from flame_fl.simulation.policy import identity_file, simulated_key, simulated_trust
 
 TODAY = date(2026, 6, 1)
 ENFORCED = {
@@ -220,6 +225,31 @@ class FakeOffers(dict[str, FakeOffer]):
         return None if offer is None or snapshot not in {None, offer.binding} else offer
 
 
+_STEWARD = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
+STEWARD_KEY = public_text(_STEWARD.public_key())
+NODE_KEY = public_text(Ed25519PrivateKey.from_private_bytes(b"\x08" * 32).public_key())
+
+
+def signed_by_steward(store: Store, trust: Trust, record: ApprovalRecord, **changes: Any) -> ApprovalRecord:
+    """The record with a test steward's signature under it; its project is approved in the same way."""
+    if record.terms is not None and not record.unsafe_open:
+        project = store.project(project_digest(record.terms.project)) or ProjectRecord(
+            record.terms.project, Status.PENDING
+        )
+        approved = replace(project, status=Status.APPROVED)
+        store.put_project(replace(approved, signatures=(signature_under(approved.subject, trust, **changes),)))
+    number = known.number if (known := store.approval(record.analysis_digest)) else 0
+    subject = replace(record, number=number).subject(record.binding_digest or "0" * 64)
+    return replace(record, number=number, signatures=(signature_under(subject, trust, **changes),))
+
+
+def signature_under(subject: Subject, trust: Trust, **changes: Any) -> Signed:
+    """The test steward's."""
+    fields = {"until": date(2999, 12, 31), "at": datetime.now(UTC).isoformat(timespec="seconds")} | changes
+    statement = Statement(act="approve", node=trust.node, **asdict(subject), **fields)
+    return Signed(statement, sign(_STEWARD, statement.text, APPROVAL_NAMESPACE), "steward")
+
+
 @dataclass
 class World:
     """One DIZ. `today` may be set to another day."""
@@ -233,6 +263,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = Store(self.folder / "state.db", durable=False)
+        key = simulated_key(identity_file(self.store.path))
+        self.trust = replace(simulated_trust(key), stewards={STEWARD_KEY: "steward"})
         self.events: list[Event] = []
         if self.data is None:
             self.data = FakeOffers(cohort=FakeOffer(self.folder / "cohort"))
@@ -246,6 +278,7 @@ class World:
             noise=self.noise,
             log_dir=self.folder,
             view_dir=self.folder / "views",
+            trust=lambda: self.trust,
             on_event=self.events.append,
             today=lambda: self.today,
         )
@@ -258,7 +291,10 @@ class World:
         binding = self.gate.binding(manifest.app, terms, steward_terms)
         fields = {"binding_digest": binding.digest, "data": binding.data, "by": "steward"} | changes
         now = datetime.now(UTC).isoformat()
-        self.store.put_approval(ApprovalRecord(manifest.digest, status, manifest, at=now, **fields))
+        record = ApprovalRecord(manifest.digest, status, manifest, at=now, **fields)
+        if status is Status.APPROVED:
+            record = signed_by_steward(self.store, self.trust, record)
+        self.store.put_approval(record)
         return manifest
 
     def ask(

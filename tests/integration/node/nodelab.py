@@ -14,13 +14,14 @@ from flame_fl.contract.manifest import manifest_of
 from flame_fl.contract.places import Places
 from flame_fl.flower.bundle import build_fab
 from flame_fl.flower.runtime import NodeRuntime
-from flame_fl.gate.approval import ApprovalRecord, Status
+from flame_fl.gate.approval import Status
 from flame_fl.gate.workflow import Event, Gate
 from flame_fl.node.agent import Agent
 from flame_fl.node.up import told
 from flame_fl.node.wiring import Node, open_gate, open_node, open_store
 from tests.integration.hub.lab import Lab, free_port, wait_for
 from tests.integration.runs import FLAME, GIVE_UP_SECONDS, TOY, Done, edited, seen
+from tests.support.stewards import decide
 
 
 def toy(into: Path, number: int, *edits: tuple[str, str, str]) -> Path:
@@ -144,10 +145,7 @@ class NodeLab(Lab):
         with ExitStack() as closing:
             store = open_store(self.opened, closing)
             gate = open_gate(self.opened, store)
-            binding = gate.binding(manifest.app, manifest.terms)
-            store.put_approval(
-                ApprovalRecord(manifest.digest, status, manifest, binding.digest, by="steward", data=binding.data)
-            )
+            decide(self.opened.files, gate, manifest, status)
         return manifest.digest
 
     def requests(self) -> list[dict[str, Any]]:

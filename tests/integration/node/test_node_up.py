@@ -63,7 +63,7 @@ def test_an_analysis_from_first_sight_to_withdrawal(lab: NodeLab, tmp_path: Path
     assert [r["status"] for r in lab.requests() if r["digest"] == digest] == ["pending"]
     assert digest[:12] in lab.node("requests").out
 
-    decide(lab, "approve", digest)
+    decide(lab, "approve", digest, "--with-project")
     done = lab.run(app, "-c", "rounds=2", "--out", tmp_path / "second")
     assert done.code == 0, done.err + lab.node_said()
     replies = lab.replies_of(tmp_path / "second")

@@ -76,7 +76,7 @@ def approve(lab: NodeLab, app: Path) -> None:
     """First sight, then the steward."""
     lab.run(app, "--out", lab.root / "first")
     (request,) = lab.requests()
-    done = lab.node("approve", request["digest"][:12])
+    done = lab.node("approve", request["digest"][:12], "--with-project")
     assert done.code == 0, done.err
 
 

@@ -98,7 +98,7 @@ def test_opening_again_migrates_nothing(tmp_path: Path) -> None:
 
 
 def test_a_state_of_the_first_schema_is_carried_over(tmp_path: Path) -> None:
-    """Approvals stay readable; they name no version of the data, so nothing runs on them until they are made again."""
+    """Approvals stay readable; nobody signed them, so nothing runs on them until they are made again."""
     from flame_fl.gate.database import _MIGRATIONS
 
     fab = make_fab()
@@ -118,10 +118,10 @@ def test_a_state_of_the_first_schema_is_carried_over(tmp_path: Path) -> None:
     world = World(folder)
     (record,) = world.store.approvals()
     assert (record.analysis_digest, record.status, record.by, dict(record.data)) == (
-        manifest.digest, Status.APPROVED, "ada", {},
+        manifest.digest, Status.PENDING, "ada", {},
     )  # fmt: skip
     assert record.manifest == manifest
-    assert world.code(fab) is RefusalCode.TERMS_VIOLATED
+    assert world.code(fab) is RefusalCode.PENDING_APPROVAL
     assert world.sandbox.specs == []
     world.decide(fab)
     assert world.store.approvals()[0].data == {"cohort": "5" * 64}

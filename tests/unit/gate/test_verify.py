@@ -1,5 +1,7 @@
 """Step 1: bundle, manifest and approval belong together, whatever else is asked at the same time."""
 
+from dataclasses import fields
+
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.task import Run
@@ -34,7 +36,7 @@ def test_a_bundle_is_never_paired_with_the_manifest_of_another(world: World) -> 
         def _last(self, value: object) -> None:
             """Another thread's turn."""
 
-    verifier = Replaced(world.store, "fake", {}, world.limits, lambda: TODAY)
+    verifier = Replaced(**{f.name: getattr(world.gate._verifier, f.name) for f in fields(Verifier) if f.init})
     for _ in range(4):
         fab, manifest = verifier.read(Run(1, ONE))
         assert fab.content_sha256 == manifest.fab_content_sha256

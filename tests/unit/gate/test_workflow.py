@@ -453,15 +453,17 @@ def test_every_decision_is_in_the_chain(world: World) -> None:
     world.released(FAB)
     world.code(FAB, kind="evaluate", leg="2")
     assert [kind for kind, _ in world.audit()] == [
+        "project-pending",
         "approval-pending",
         "refused",
+        "project-approved",
         "approval-approved",
         "run-opened",
         "reserved",
         "released",
         "refused",
     ]
-    assert world.store.verify_audit()[0] == 7
+    assert world.store.verify_audit()[0] == 9
 
 
 def test_an_attempt_that_died_is_in_the_chain_with_its_cost(world: World) -> None:

@@ -5,9 +5,10 @@ from datetime import date
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.refusal import Refusal, RefusalCode
 from flame_fl.contract.task import Run, Task
-from flame_fl.gate.approval import ApprovalRecord, Status
 from flame_fl.gate.workflow import Gate
+from flame_fl.node.config import NodeFiles
 from tests.support.gates import make_fab, manifest_from, sent_message, terms_table
+from tests.support.stewards import decide
 
 LONG = {"from": date(2020, 1, 1), "until": date(2099, 12, 31)}
 
@@ -24,8 +25,7 @@ def ask(gate: Gate, fab: bytes, *, leg: str = "1", run_id: int = 7, kind: str = 
 
 
 def approve_stated(gate: Gate, fab: bytes) -> Manifest:
-    """Approve on the stated terms, for the data as they are."""
+    """Approve on the stated terms, for the data as they are, with the key that the node keeps."""
     manifest = manifest_from(fab)
-    binding = gate.binding(manifest.app, manifest.terms).digest
-    gate.store.put_approval(ApprovalRecord(manifest.digest, Status.APPROVED, manifest, binding, by="steward"))
+    decide(NodeFiles(gate.store.path.parent), gate, manifest)
     return manifest

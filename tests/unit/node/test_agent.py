@@ -15,7 +15,7 @@ from flame_fl.flower.runtime import ClaimLostError
 from flame_fl.gate.workflow import StoppedError
 from flame_fl.node import agent as module
 from flame_fl.node.agent import Agent
-from tests.support.gates import World, make_fab, manifest_from, sent_message
+from tests.support.gates import World, make_fab, sent_message
 
 
 @dataclass
@@ -198,14 +198,14 @@ def test_a_busy_sandbox_stays_warm(world: World) -> None:
     assert len(world.sandbox.specs) == 1
 
 
-def test_the_demo_rule_is_asked_only_if_there_is_one(world: World) -> None:
-    """Without it an unknown analysis is 902; with it, its content is approved before it is handled."""
+def test_rules_are_asked_before_the_gate(world: World) -> None:
+    """Without one an unknown analysis is 902; with one, it is approved before it is handled."""
     fab = make_fab()
     plain, demo = FakeClaim(task(fab)), FakeClaim(task(fab, "2"))
     run(world, [plain])
     assert plain.answers == [Refusal(RefusalCode.PENDING_APPROVAL)]
     world = world.replaced()
-    run(world, [demo], demo=frozenset({manifest_from(fab).fab_content_sha256}))
+    run(world, [demo], by_rules=lambda run: world.decide(fab).digest and "a rule")
     assert isinstance(demo.answers[0], Reply)
     world.store.close()
 
@@ -234,7 +234,7 @@ def test_patients_are_watched_while_an_app_works(world: World, monkeypatch: pyte
     world.decide(fab)
     assert isinstance(world.gate.handle(Task(Run(7, fab), "1", "train", "1", sent_message())), Reply)
     agent = Agent(FakeRuntime([]), world.gate, world.store, said.append)  # type: ignore[arg-type]
-    thread = threading.Thread(target=agent.watch_patients)
+    thread = threading.Thread(target=agent.watch_sessions)
     thread.start()
     time.sleep(0.1)
     assert said == []
@@ -243,7 +243,7 @@ def test_patients_are_watched_while_an_app_works(world: World, monkeypatch: pyte
     until = time.monotonic() + 20
     while not said and time.monotonic() < until:
         time.sleep(0.01)
-    assert said == ["patients changed: 1 sandboxes were ended, their views deleted"]
+    assert said == ["approvals or patients changed: 1 sandboxes were ended, their views deleted"]
     assert world.sandbox.sessions[0].closed
     agent.stop()
     thread.join(20)

@@ -11,6 +11,7 @@ import tomli_w
 from flame_fl.contract.places import Places
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.gate.workflow import Gate
+from flame_fl.node.init import NODE_HELD
 from flame_fl.node.config import NodeFiles
 from flame_fl.node.wiring import Node
 from tests.support.gates import make_fab, manifest_from, terms_table
@@ -137,8 +138,8 @@ class TestDecisions:
         (row,) = asjson(flame("node", "requests", "--json"))
         assert (row["digest"], row["status"], row["app"]) == (digest, "pending", "someone/an-app")
         assert digest[:12] in flame("node", "requests").out
-        decided = asjson(flame("node", "approve", digest[:8], "--comment", "seen", "--json"))
-        assert (decided["status"], decided["by"]) == ("approved", "ada")
+        decided = asjson(flame("node", "approve", digest[:8], "--with-project", "--comment", "seen", "--json"))
+        assert (decided["status"], decided["by"]) == ("approved", NODE_HELD)
         assert ask(gate, fab_of(), leg="2") is RefusalCode.SANDBOX_FAILED
         assert asjson(flame("node", "requests", "--json")) == []
         assert [r["status"] for r in asjson(flame("node", "requests", "--all", "--json"))] == ["approved"]
@@ -146,7 +147,7 @@ class TestDecisions:
 
     def test_reject_and_withdraw(self, flame: Flame, gate: Gate, digest: str) -> None:
         assert "rejected" in flame("node", "reject", digest).out
-        assert flame("node", "approve", digest).code == 0
+        assert flame("node", "approve", digest, "--with-project").code == 0
         assert "withdrawn" in flame("node", "reject", digest).out
         assert ask(gate, fab_of(), leg="2") is RefusalCode.WITHDRAWN_OR_EXPIRED
 
@@ -162,7 +163,7 @@ class TestDecisions:
         digest = manifest_from(fab).digest
         assert "--terms terms.toml" in failed(flame("node", "approve", digest, "--json"), 2)["mend"]
         (tmp_path / "terms.toml").write_text(tomli_w.dumps(terms_table(validity=LONG, run_config={})))
-        said = flame("node", "approve", digest, "--terms", tmp_path / "terms.toml", "--json")
+        said = flame("node", "approve", digest, "--terms", tmp_path / "terms.toml", "--with-project", "--json")
         assert asjson(said)["status"] == "approved"
 
     def test_what_an_app_calls_itself_is_escaped(self, flame: Flame, gate: Gate) -> None:

@@ -232,7 +232,7 @@ class TestShow:
         fab = fab_of()
         assert ask(gate, fab) is RefusalCode.PENDING_APPROVAL
         digest = manifest_from(fab).digest
-        assert flame("node", "approve", digest).code == 0
+        assert flame("node", "approve", digest, "--with-project").code == 0
         cohort(tmp_path / "cohort", patients=31)
         assert flame("node", "data", "refresh", "cohort").code == 0
         found = asjson(flame("node", "data", "show", "cohort", "--json"))
@@ -458,7 +458,7 @@ class TestConsent:
         """Of 30 patients 25 go: fewer than the ten that the terms need."""
         fab = fab_of()
         ask(gate, fab)
-        assert flame("node", "approve", manifest_from(fab).digest).code == 0
+        assert flame("node", "approve", manifest_from(fab).digest, "--with-project").code == 0
         assert ask(gate, fab, leg="2") is RefusalCode.SANDBOX_FAILED
         ids = self.ids(tmp_path, *(f"p{n}" for n in range(25)))
         assert flame("node", "consent", "withdraw", "--ids", ids).code == 0

@@ -16,11 +16,13 @@ from flame_fl.data.layout import Wanted
 from flame_fl.data.offer import Offer
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Gate
+from flame_fl.node.config import NodeFiles
 from flame_fl.node.data import Adding, add
 from flame_fl.node.offers import NodeOffers
-from flame_fl.node.steward import approve, reject
+from flame_fl.node.steward import reject
 from flame_fl.node.wiring import Node, open_gate, open_store
 from tests.support.gates import manifest_from
+from tests.support.stewards import decide
 from tests.unit.node.conftest import cohort, offer, spec_of
 from tests.unit.node.decisions import ask, fab_of
 
@@ -173,7 +175,7 @@ class TestThroughAGate:
         fab = fab_of() if fab is None else fab
         if gate.store.approval(manifest_from(fab).digest) is None:
             assert ask(gate, fab, leg="first") is RefusalCode.PENDING_APPROVAL
-        approve(gate, manifest_from(fab).digest, terms_file=None, by="ada", comment="")
+        decide(NodeFiles(gate.store.path.parent), gate, manifest_from(fab))
         return fab
 
     def test_changed_content_is_908_until_it_is_registered_and_approved_anew(

@@ -10,9 +10,12 @@ from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import Places
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.gate.approval import Status
+from flame_fl.gate.decisions import Wish
+from flame_fl.gate.signatures import read_private_key
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Gate
-from flame_fl.node.steward import Request, approve, find, read_terms, reject
+from flame_fl.node.init import NODE_HELD
+from flame_fl.node.steward import Request, approve_with_key, find, prepare, read_terms, reject
 from flame_fl.node.wiring import Node, open_gate, open_node
 from tests.support.gates import make_fab, manifest_from, terms_table
 from tests.unit.node.conftest import IMAGE, change, cohort, offer
@@ -26,7 +29,8 @@ def filed(gate: Gate, fab: bytes) -> str:
 
 
 def decide(gate: Gate, node: Node, word: str, terms: Path | None = None) -> Request:
-    return approve(gate, word, terms_file=terms, by="ada", comment="why")
+    what = prepare(gate, word, None if terms is None else read_terms(terms))
+    return approve_with_key(gate, what, read_private_key(node.files.steward_key), Wish("why"), with_project=True)
 
 
 def written(tmp_path: Path, **changes: object) -> Path:
@@ -49,11 +53,12 @@ def test_what_a_list_shows(gate: Gate) -> None:
     assert "--terms" in second.title
 
 
-def test_a_list_shows_what_has_expired(gate: Gate, node: Node) -> None:
-    """By today's date, not by what was stored."""
+def test_what_is_over_cannot_be_approved(gate: Gate, node: Node) -> None:
+    """By today's date."""
     fab = make_fab(terms_table(validity={"from": date(2020, 1, 1), "until": date(2020, 1, 2)}))
     digest = filed(gate, fab)
-    assert decide(gate, node, digest).status == "expired"
+    with pytest.raises(InputError, match="2020-01-02"):
+        decide(gate, node, digest)
 
 
 def test_an_approval_takes_effect_in_a_running_gate_at_once(gate: Gate, node: Node) -> None:
@@ -61,7 +66,7 @@ def test_an_approval_takes_effect_in_a_running_gate_at_once(gate: Gate, node: No
     fab = fab_of()
     digest = filed(gate, fab)
     decided = decide(gate, node, digest[:12])
-    assert (decided.status, decided.by, decided.digest) == ("approved", "ada", digest)
+    assert (decided.status, decided.by, decided.digest) == ("approved", NODE_HELD, digest)
     assert ask(gate, fab, leg="2") is RefusalCode.SANDBOX_FAILED
 
 
@@ -82,7 +87,7 @@ def test_a_decision_is_audited_with_user_and_comment(gate: Gate, node: Node) -> 
     digest = filed(gate, fab)
     decide(gate, node, digest)
     (entry,) = [e["body"] for e, _ in gate.store.audit_rows() if e["kind"] == "approval-approved"]
-    assert (entry["analysis"], entry["by"], entry["comment"]) == (digest, "ada", "why")
+    assert (entry["analysis"], entry["by"], entry["comment"]) == (digest, NODE_HELD, "why")
     assert gate.store.verify_audit()[0] > 0
 
 
@@ -113,17 +118,16 @@ def test_a_word_that_names_nothing(gate: Gate, word: str, said: str) -> None:
     assert err.value.mend
 
 
-def test_a_word_that_names_several_names_none(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_word_that_names_several_names_none(gate: Gate) -> None:
     """Six digits may fit two."""
     from dataclasses import replace
 
     filed(gate, fab_of())
     (record,) = gate.store.approvals()
-    twin = replace(record, analysis_digest=record.analysis_digest[:6] + "f" * 58)
-    monkeypatch.setattr(gate.store, "approvals", lambda: [record, twin])
-    with pytest.raises(InputError, match="2 analyses begin"):
+    gate.store.put_approval(replace(record, analysis_digest=record.analysis_digest[:6] + "f" * 58))
+    with pytest.raises(InputError, match="Several analyses begin"):
         find(gate, record.analysis_digest[:6])
-    assert find(gate, record.analysis_digest) is record
+    assert find(gate, record.analysis_digest) == record
 
 
 def test_a_missing_store_names_the_command_that_adds_it(gate: Gate, node: Node) -> None:

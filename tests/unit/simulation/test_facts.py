@@ -99,7 +99,7 @@ def test_a_broken_chain_is_told_as_broken(world: World) -> None:
     """One changed character, and the report says so instead of failing."""
     world.decide(FAB)
     with sqlite3.connect(world.store.path) as database:
-        database.execute("UPDATE audit SET entry=replace(entry, 'steward', 'Steward') WHERE seq=1")
+        database.execute("UPDATE audit SET entry=replace(entry, 'approved', 'Approved') WHERE seq=1")
     database.close()
     told = facts_of(world, FAB)
     assert (told.audit_verified, told.audit_head) == (False, "")

@@ -93,7 +93,8 @@ def test_nothing_approves_nothing(world: World) -> None:
 def test_a_decision_is_audited_as_the_policys_own(world: World) -> None:
     """Nobody can take a virtual steward for a person."""
     decide(world, policy(Approve.FIRST_SEEN), FIRST)
-    assert [body["by"] for kind, body in world.audit() if kind.startswith("approval-")] == [SIMULATION_POLICY]
+    assert [body["by"] for kind, body in world.audit() if kind == "approval-approved"] == [SIMULATION_POLICY]
+    assert [body["by"] for kind, body in world.audit() if kind == "project-approved"] == [SIMULATION_POLICY]
 
 
 @pytest.mark.parametrize("status", [Status.APPROVED, Status.REJECTED, Status.WITHDRAWN])
