@@ -139,6 +139,8 @@ class Verifier:
             record = self.filing.file(self.store, manifest, run)
         if record is not None and record.manifest != manifest:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "the stored manifest is not the one that was approved")
+        if record is not None and run is not None and record.fab_sha256 not in {"", run.fab_sha256}:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, "the bundle's bytes are not those that were filed")
         trust, today = self.trust(), self.today()
         binding = self.binding_of(record).digest if record is not None else ""
         approved = check_approval(record, binding, today, trust)

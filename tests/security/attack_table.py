@@ -22,6 +22,8 @@ NAMED = {
     "tests/security/test_attacks_from_the_sandbox.py": "What an app's answer may hold, in any sandbox",
     "tests/security/test_attacks_from_the_hub.py": "A hub that means harm",
     "tests/security/test_hostile_bundles.py": "Bundles",
+    "tests/security/test_mutations.py": "Whatever an approval binds, changed (docs/mutations.md)",
+    "tests/security/test_scan.py": "Hostile code, and what a steward is told of it",
     "tests/security/test_data_stores.py": "Data stores: terms, files, withdrawals",
     "tests/unit/sandbox/test_attacks.py": "A worker that breaks the protocol (subprocess sandbox)",
 }

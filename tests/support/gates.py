@@ -225,8 +225,8 @@ class FakeOffers(dict[str, FakeOffer]):
         return None if offer is None or snapshot not in {None, offer.binding} else offer
 
 
-_STEWARD = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
-STEWARD_KEY = public_text(_STEWARD.public_key())
+STEWARD = Ed25519PrivateKey.from_private_bytes(b"\x07" * 32)
+STEWARD_KEY = public_text(STEWARD.public_key())
 NODE_KEY = public_text(Ed25519PrivateKey.from_private_bytes(b"\x08" * 32).public_key())
 
 
@@ -247,7 +247,7 @@ def signature_under(subject: Subject, trust: Trust, **changes: Any) -> Signed:
     """The test steward's."""
     fields = {"until": date(2999, 12, 31), "at": datetime.now(UTC).isoformat(timespec="seconds")} | changes
     statement = Statement(act="approve", node=trust.node, **asdict(subject), **fields)
-    return Signed(statement, sign(_STEWARD, statement.text, APPROVAL_NAMESPACE), "steward")
+    return Signed(statement, sign(STEWARD, statement.text, APPROVAL_NAMESPACE), "steward")
 
 
 @dataclass
