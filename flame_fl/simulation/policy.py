@@ -147,6 +147,12 @@ def apply(policy: Policy, gate: Gate, manifest: Manifest) -> None:
 
 
 def _approve(gate: Gate, manifest: Manifest, comment: str, *, unsafe_open: bool = False) -> None:
+    if not unsafe_open and manifest.terms is not None and gate.today() > manifest.terms.validity.until:
+        over = "past its last day"
+        gate.store.put_approval(
+            ApprovalRecord(manifest.digest, Status.EXPIRED, manifest, by=SIMULATION_POLICY, comment=over)
+        )
+        return
     binding = gate.binding(manifest.app, None if unsafe_open else manifest.terms)
     approve_by_rule(
         gate.store,

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from flame_fl.contract.refusal import RefusalCode
 from flame_fl.gate.approval import Status
 from tests.integration.hub.lab import wait_for
 from tests.integration.node.nodelab import NodeLab, toy
@@ -30,8 +32,8 @@ def lab() -> Iterator[NodeLab]:
         lab.close()
 
 
-def decide(lab: NodeLab, verb: str, app_digest: str) -> None:
-    done = lab.node(verb, app_digest[:12])
+def decide(lab: NodeLab, verb: str, app_digest: str, *options: str) -> None:
+    done = lab.node(verb, app_digest[:12], *options)
     assert done.code == 0, done.err
 
 
@@ -51,14 +53,19 @@ def codes(lab: NodeLab, out: Path) -> list[tuple[int, str]]:
     return [(r["code"], r["reason"]) for r in lab.replies_of(out) if "code" in r]
 
 
+def refused(out: Path) -> list[tuple[int, str]]:
+    """What the one node said of a run that never began: nobody had approved it."""
+    (node,) = result(out)["nodes"]
+    return [(refusal["code"], RefusalCode(refusal["code"]).reason) for refusal in node["refusals"]]
+
+
 def test_an_analysis_from_first_sight_to_withdrawal(lab: NodeLab, tmp_path: Path) -> None:
     """902 and filed; approved while the node runs: it runs; outside its ranges: 908; withdrawn: 907."""
     app = toy(tmp_path, 1)
-    lab.run(app, "-c", "rounds=1", "--out", tmp_path / "first")
+    done = lab.run(app, "-c", "rounds=1", "--out", tmp_path / "first")
     pending = (902, "this DIZ has not approved the analysis yet; it is filed for the steward")
-    assert codes(lab, tmp_path / "first") == [pending]
-    assert pending[1] in (tmp_path / "first" / "logs" / "server.log").read_text()
-    assert "train: refused 902" in lab.node_said()
+    assert (done.code, refused(tmp_path / "first")) == (4, [pending])
+    assert "refused 902" in lab.node_said()
     digest = digest_of(lab, tmp_path / "first")
     assert [r["status"] for r in lab.requests() if r["digest"] == digest] == ["pending"]
     assert digest[:12] in lab.node("requests").out
@@ -72,11 +79,11 @@ def test_an_analysis_from_first_sight_to_withdrawal(lab: NodeLab, tmp_path: Path
     assert bits(tmp_path / "second")
 
     lab.run(app, "-c", 'misbehave="something else"', "--out", tmp_path / "third")
-    assert codes(lab, tmp_path / "third")[0] == (908, "the request is outside the approved terms")
+    assert refused(tmp_path / "third") == [(908, "the request is outside the approved terms")]
 
     decide(lab, "reject", digest)
     lab.run(app, "-c", "rounds=1", "--out", tmp_path / "fourth")
-    assert codes(lab, tmp_path / "fourth") == [(907, "the approval was withdrawn or has expired")]
+    assert refused(tmp_path / "fourth") == [(907, "the approval was withdrawn or has expired")]
 
 
 def test_a_rejected_analysis_is_901(lab: NodeLab, tmp_path: Path) -> None:
@@ -85,7 +92,7 @@ def test_a_rejected_analysis_is_901(lab: NodeLab, tmp_path: Path) -> None:
     digest = lab.file(app, Status.PENDING)
     assert lab.node("reject", digest, "--comment", "not in this house").code == 0
     lab.run(app, "-c", "rounds=1", "--out", tmp_path / "out")
-    assert codes(lab, tmp_path / "out") == [(901, "this DIZ has rejected the analysis or does not take requests")]
+    assert refused(tmp_path / "out") == [(901, "this DIZ has rejected the analysis or does not take requests")]
     assert not [p for p in outside(lab, tmp_path / "out") if b"not in this house" in p.read_bytes()]
     assert "not in this house" in str(audit(lab.node_home / "state.db", "approval-rejected"))
 
@@ -147,4 +154,23 @@ def test_a_supernode_that_dies_is_started_again(lab: NodeLab, tmp_path: Path) ->
     wait_for(lambda: "the SuperNode ended" in lab.node_said(), "the gate to say it")
     wait_for(lambda: lab.supernodes() not in ([], [before]), "another SuperNode")
     lab.run(toy(tmp_path, 6), "-c", "rounds=1", "--out", tmp_path / "out")
-    assert [code for code, _ in codes(lab, tmp_path / "out")] == [902]
+    assert [code for code, _ in refused(tmp_path / "out")] == [902]
+
+
+def test_a_withdrawal_in_the_middle_of_a_message_ends_it(lab: NodeLab, tmp_path: Path) -> None:
+    """The sandbox is killed while it works: 907 within seconds, nothing more leaves, no stored reply is kept."""
+    app = toy(tmp_path, 7, ("toy/client_app.py", 'float(context.run_config["pause"])', "90.0"))
+    digest = lab.file(app)
+    run_id, _ = lab.submit(app, "-c", "rounds=1", "--out", tmp_path / "out")
+    wait_for(
+        lambda: str(run_id) in [e["run"] for e in audit(lab.node_home / "state.db", "reserved")], "the message", 60
+    )
+    before = len(audit(lab.node_home / "state.db", "released"))
+    decide(lab, "withdraw", digest)
+    withdrawn = time.monotonic()
+    wait_for(lambda: "refused 907" in lab.node_said(), "the refusal", 20)
+    assert time.monotonic() - withdrawn < 15
+    assert "sandboxes were ended" in lab.node_said()
+    done = lab.run(app, "--resume", str(run_id), "--out", tmp_path / "out")
+    assert done.code != 0
+    assert len(audit(lab.node_home / "state.db", "released")) == before
