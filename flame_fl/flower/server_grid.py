@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from flwr.app import Message
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.superlink.grid import HttpGrid
@@ -19,6 +19,8 @@ from flame_fl.flower.server_events import EventLog, content_bytes, gate_record, 
 
 _FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 0.1, 1.0, 1.3
 _PUSHES = 3
+_STATUS = "query.flame_status"
+_MOST_HEADS, _HEADS_SECONDS, _HEADS_TTL_SECONDS = 1000, 10.0, 60.0
 _NO_REPLY = "no answer in time"
 
 
@@ -46,6 +48,7 @@ class RelayGrid(HttpGrid):
         self._batches = 0
         self._sent: dict[str, _Sent] = {}
         self._names: dict[int, str] = {}
+        self._heads: dict[str, tuple[str, str]] = {}
         self._sites = None if sites is None else frozenset(sites)
 
     @property
@@ -154,12 +157,33 @@ class RelayGrid(HttpGrid):
         )
         return answers
 
+    def tell_heads(self) -> None:
+        """Every DIZ hears the last heads of all audit chains that were seen, so that each keeps the others'."""
+        found = sorted(self._heads.items())[:_MOST_HEADS]
+        nodes = [node.node_id for node in self.get_nodes() if self._names.get(node.node_id, "") in self._heads]
+        if len(nodes) < 2:
+            return
+        record = ConfigRecord(
+            {
+                "heads_nodes": [name for name, _ in found],
+                "heads": [head for _, (head, _) in found],
+                "heads_signatures": [signature for _, (_, signature) in found],
+            }
+        )
+        content = RecordDict({"flame": record})
+        self.send_and_receive(
+            [Message(content, dst_node_id=node, message_type=_STATUS, ttl=_HEADS_TTL_SECONDS) for node in nodes],
+            timeout=_HEADS_SECONDS,
+        )
+
     def _tell(self, sent: _Sent, reply: Message | None) -> None:
         code, reason, flame = 0, _NO_REPLY, {}
         if reply is not None and reply.has_error():
             code, reason = reply.error.code, (reply.error.reason or "")[:500]
         elif reply is not None:
             reason, flame = "", gate_record(reply.content)
+            if head := flame.get("audit_head"):
+                self._heads[self._names.get(sent.node_id, "")] = (str(head), str(flame.get("audit_signature", "")))
         self._events.write(
             "reply",
             batch=sent.batch,

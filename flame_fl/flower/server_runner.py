@@ -152,16 +152,20 @@ def _serve(client: RelayClient, events: EventLog, given: _Input, out: Path) -> N
             path = Path(scratch) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        run_server_app(
-            given.fab,
-            Path(scratch),
-            grid,
-            run_id=given.run.run_id,
-            config=given.config,
-            seed=SEED,
-            out=out,
-            task_id=given.task_id,
-        )
+        try:
+            run_server_app(
+                given.fab,
+                Path(scratch),
+                grid,
+                run_id=given.run.run_id,
+                config=given.config,
+                seed=SEED,
+                out=out,
+                task_id=given.task_id,
+            )
+        finally:
+            with suppress(Exception):  # what is told in the end decides nothing about the run
+                grid.tell_heads()
 
 
 def _send_artefacts(client: RelayClient, out: Path) -> list[str]:

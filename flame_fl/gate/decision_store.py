@@ -46,6 +46,10 @@ class DecisionStore(ABC):
         """Append an audit entry; returns the new head."""
 
     @abstractmethod
+    def checkpoint(self) -> None:
+        """Sign where the audit chain is now."""
+
+    @abstractmethod
     def transaction(self) -> AbstractContextManager[None]:
         """All or nothing."""
 
@@ -132,6 +136,7 @@ class DecisionStore(ABC):
                 "unsafe_open": record.unsafe_open,
             }
             self.record(f"approval-{record.status.value}", said | _audited(decision))
+            self._signed(decision)
 
     def bundle(self, fab_sha256: str) -> bytes | None:
         """A bundle that was filed."""
@@ -194,6 +199,7 @@ class DecisionStore(ABC):
                 "comment": record.comment,
             }
             self.record(f"project-{record.status.value}", said | _audited(decision))
+            self._signed(decision)
 
     def _decided(self, decision: Decision | None) -> None:
         if decision is not None:
@@ -202,6 +208,10 @@ class DecisionStore(ABC):
                 " VALUES(?,?,?,?,?,?,?,?,?,?)",
                 *(getattr(decision, name) for name in Decision.__dataclass_fields__),
             )
+
+    def _signed(self, decision: Decision | None) -> None:
+        if decision is not None:
+            self.checkpoint()
 
     def decisions(self, subject: str, digest: str) -> list[Decision]:
         """Every decision about a project or an analysis, oldest first."""
@@ -223,6 +233,7 @@ class DecisionStore(ABC):
             if not self._db.execute("INSERT OR IGNORE INTO stewards VALUES(?,?,?,?)", key, name, _now(), by):
                 return False
             self.record("steward-added", {"name": name, "key": key, "by": by})
+            self.checkpoint()
         return True
 
     def remove_steward(self, name: str, by: str) -> bool:
@@ -231,6 +242,7 @@ class DecisionStore(ABC):
             if not self._db.execute("DELETE FROM stewards WHERE name=?", name):
                 return False
             self.record("steward-removed", {"name": name, "by": by})
+            self.checkpoint()
         return True
 
 

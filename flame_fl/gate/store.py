@@ -10,21 +10,26 @@ Rules this module follows:
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from flame_fl.contract.canonical import canonical_json, sha256_hex
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.gate import audit
+from flame_fl.gate.checkpoints import Checkpoints
 from flame_fl.gate.database import Database
 from flame_fl.gate.decision_store import DecisionStore
+from flame_fl.gate.heads import Head
 from flame_fl.gate.replies import LARGE_BYTES, ReplyFiles
+from flame_fl.gate.signatures import public_text
+from flame_fl.gate.witnesses import Witnesses
 from flame_fl.privacy.accounting import GaussianRelease
 
 if TYPE_CHECKING:  # a command that prints the audit log has no use for PyArrow
@@ -74,18 +79,22 @@ class LedgerEntry:
 class Store(DecisionStore):
     """A node's state. One instance per process and file; calls are serialised."""
 
-    def __init__(self, path: Path, *, durable: bool = True) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, durable: bool = True, key: Ed25519PrivateKey | None = None) -> None:
+        self.path, self._key = path, key
         self._db = Database(path, durable=durable)
+        self._points = Checkpoints(self._db, key)
         self._replies = ReplyFiles(path.parent / "replies", durable)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def transaction(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
         """All or nothing. Nested use joins the outer one."""
-        return self._db.transaction()
+        with self._db.transaction():
+            yield
+        self._points.publish()
 
     # --- runs and legs -----------------------------------------------------------------------------------------
 
@@ -319,23 +328,51 @@ class Store(DecisionStore):
                 canonical_json(entry.as_json()).decode(),
                 entry.hash,
             )
+            self._points.note(entry.seq, entry.hash, entry.at)
             return entry.hash
+
+    def checkpoint(self) -> None:
+        """Sign where the audit chain is now, if this store has the node's key."""
+        with self.transaction():
+            self._points.make(_now())
+
+    def sign_head(self, head: str) -> str:
+        """The node's signature under a head that leaves, "" without a key."""
+        return self._points.sign_head(head)
+
+    def witness(self, heads: Sequence[Head], run_id: str) -> None:
+        """Keep heads of other DIZ: what they said then cannot be taken back without our knowing."""
+        with self.transaction():
+            if new := Witnesses(self._db).keep(heads, run_id, _now()):
+                said = sha256_hex(canonical_json([[head.node, head.head] for head in heads]))
+                self.record("heads-witnessed", {"run": run_id, "heads": new, "sha256": said})
 
     def audit_rows(self) -> Iterator[tuple[dict[str, Any], str]]:
         """(entry as JSON, stored hash), oldest first; an entry that is no JSON is empty."""
-        for text, stored in self._audit_texts():
+        for text, stored in self._points.entries():
             yield audit.parse(text) or {}, stored
 
-    def verify_audit(self) -> tuple[int, str]:
-        """Entries and head of the chain.
+    def last_of(self, kind: str) -> dict[str, Any] | None:
+        """The body of the newest entry of a kind."""
+        rows = self._db.rows("SELECT entry FROM audit WHERE instr(entry, ?) ORDER BY seq DESC", f'"kind":"{kind}"')
+        for (text,) in rows:
+            entry = audit.parse(text) or {}
+            if entry.get("kind") == kind:
+                return dict(entry["body"])
+        return None
+
+    def verify_audit(self, keys: Collection[str] | None = None) -> tuple[int, str]:
+        """Entries and head of the chain, which is compared with its checkpoints.
+
+        Args:
+            keys: Public keys that may have signed checkpoints; None is this node's own, if the store has it.
 
         Raises:
-            VerificationError: It does not hold.
+            VerificationError: It does not hold; it names the first entry that does not.
         """
-        return audit.verify(self._audit_texts())
-
-    def _audit_texts(self) -> list[tuple[Any, Any]]:
-        return self._db.rows("SELECT entry, hash FROM audit ORDER BY seq")
+        own = () if self._key is None else (public_text(self._key.public_key()),)
+        found = self._points.check(own if keys is None else keys)
+        return found.entries, found.head
 
 
 def _now() -> str:

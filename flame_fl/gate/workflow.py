@@ -43,6 +43,7 @@ from flame_fl.gate.approval import ApprovalRecord, Status, status_on
 from flame_fl.gate.audit import plain
 from flame_fl.gate.cohorts import fingerprints
 from flame_fl.gate.filing import Filing
+from flame_fl.gate.heads import witnessed_in
 from flame_fl.gate.ledger import debit
 from flame_fl.gate.release import Released, event_of, release
 from flame_fl.gate.sessions import Sessions, StoppedError
@@ -55,6 +56,7 @@ __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 STATUS_MESSAGE = "query.flame_status"
 OWN_RECORD = "flame"  # what the gate itself says in a reply
 _UNLIMITED_RUNS = 1 << 31
+_MOST_SHAPES = 1000  # in one audit entry
 _OVER = frozenset({RefusalCode.NOT_APPROVED, RefusalCode.PENDING_APPROVAL, RefusalCode.WITHDRAWN_OR_EXPIRED})
 
 
@@ -148,7 +150,7 @@ class Gate:
             StoppedError: `stop` was called meanwhile.
         """
         if task.message_type == STATUS_MESSAGE:
-            return self.status(task.run)
+            return self.status(task.run, task.content.configs.get(OWN_RECORD, {}))
         with self._one_at_a_time:
             return self._handle(task)
 
@@ -292,7 +294,8 @@ class Gate:
             raise rejected(err.message) from err
 
     def _store_release(self, verified: Verified, attempt: int, released: Released) -> Reply:
-        task = verified.task
+        task, terms = verified.task, verified.terms
+        event = event_of(terms.privacy) if terms is not None else None
         with self.store.transaction():
             # a zero vector holds nobody: that a patient went is why it is one, and no reason to refuse it
             self._verifier.still_approved(verified, patients=not released.failed)
@@ -307,7 +310,10 @@ class Gate:
                     "attempt": attempt,
                     "content": sha256_hex(*encode(released.content)),
                     "bytes": released.content.nbytes,
+                    "arrays": _shapes(released.content),
+                    "patients": {name: len(use.cohort.members) for name, use in verified.uses.items()},
                     "ground": verified.ground,
+                    "rho": event.rho if event is not None else None,
                     "zero_vector_because": plain(released.failed, 2000),
                 },
             )
@@ -317,6 +323,8 @@ class Gate:
                 "ground": verified.ground,
                 "noise_std": released.noise_std,
             }
+            if signature := self.store.sign_head(head):
+                said["audit_signature"] = signature
             content = replace(released.content, configs={**released.content.configs, OWN_RECORD: said})
             # in parts: a large update is held once, not twice
             if not self.store.end_leg(verified.run_id, task.leg_id, attempt, reply=encode(content)):
@@ -350,8 +358,13 @@ class Gate:
 
     # --- what is not a leg -------------------------------------------------------------------------------------
 
-    def status(self, run: Run) -> Reply:
-        """Answer `query.flame_status`: what this node thinks of the analysis. No sandbox, no data, no leg."""
+    def status(self, run: Run, told: Mapping[str, ConfigValue] | None = None) -> Reply:
+        """Answer `query.flame_status`: what this node thinks of the analysis. No sandbox, no data, no leg.
+
+        Args:
+            run: Whose analysis is asked about.
+            told: What the hub tells beside the question: heads of other DIZ's audit chains, which are kept.
+        """
         code, digest, terms = 0, "", None
         try:
             fab, manifest = self._verifier.read(run)
@@ -362,6 +375,8 @@ class Gate:
                 self._verifier.uses(fab, approved)
         except RefusedError as err:
             code = int(self._refuse(Task(run, "", STATUS_MESSAGE, "", Content()), err, time.monotonic()).code)
+        if code == 0 and (heads := witnessed_in(told or {})):
+            self.store.witness(heads, str(run.run_id))
         record = self.store.approval(digest) if digest else None
         privacy = terms.privacy if terms else None
         said: dict[str, ConfigValue] = {
@@ -482,3 +497,12 @@ class Gate:
                 analysis=digest,
             )
         )
+
+
+def _shapes(content: Content) -> list[list[object]]:
+    """Record, name, dtype and shape of what leaves, for the audit entry."""
+    found: list[list[object]] = [
+        [record, name, str(array.dtype), [int(size) for size in array.shape]]
+        for record, name, array in content.array_items()
+    ]
+    return found[:_MOST_SHAPES]

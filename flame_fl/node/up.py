@@ -13,14 +13,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Literal
 
+from flame_fl.contract.canonical import canonical_json, sha256_hex
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.data.files import remove_tree
 from flame_fl.flower.runtime import NodeRuntime
 from flame_fl.flower.supernode import supernode_command, supernode_environment
 from flame_fl.flower.versions import require_tested_flower
 from flame_fl.gate.signatures import read_private_key
+from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Event
 from flame_fl.node.agent import Agent
 from flame_fl.node.hub_approvals import FlameHub, open_external, report_to
@@ -41,8 +44,8 @@ def up(node: Node, say: Callable[[str], None], *, only: Part | None = None) -> N
         InputError: Something is missing or wrong; nothing was started.
         UnreachableError: The Docker Engine does not answer.
     """
-    version = require_tested_flower()
-    say(f"{node.config.node.name}: Flower {version}, hub {node.config.hub.address}")
+    flower = require_tested_flower()
+    say(f"{node.config.node.name}: Flower {flower}, hub {node.config.hub.address}")
     stop = threading.Event()
     with ExitStack() as closing:
         agent = None if only == "supernode" else _agent(node, say, closing)
@@ -93,6 +96,8 @@ def _agent(node: Node, say: Callable[[str], None], closing: ExitStack) -> Agent:
     store = open_store(node, closing)
     entries, _ = store.verify_audit()
     key = read_private_key(node.files.identity_key)
+    note_start(node, store)
+    closing.callback(note_end, store)
     external = open_external(node.config.flame_hub, node.files.state, say)
     flame_hub = external if isinstance(external, FlameHub) else None
 
@@ -131,6 +136,23 @@ def _agent(node: Node, say: Callable[[str], None], closing: ExitStack) -> Agent:
         keep_replies_days=node.config.limits.keep_replies_days,
         keep=flame_hub.keep if flame_hub else None,
     )
+
+
+def note_start(node: Node, store: Store) -> None:
+    """Record that the gate starts, and with which settings; that they are others than before, too."""
+    settings = sha256_hex(canonical_json(node.config.model_dump(mode="json")))
+    before = (store.last_of("gate-started") or {}).get("settings", "")
+    if before and before != settings:
+        store.record("settings-changed", {"settings": settings, "before": before})
+    said = {"version": version("flame-fl"), "flower": version("flwr"), "settings": settings}
+    store.record("gate-started", said)
+    store.checkpoint()
+
+
+def note_end(store: Store) -> None:
+    """Record that the gate ends."""
+    store.record("gate-stopped", {"version": version("flame-fl")})
+    store.checkpoint()
 
 
 @contextmanager

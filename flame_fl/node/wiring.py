@@ -9,7 +9,7 @@ from flame_fl.contract.places import Places
 from flame_fl.contract.ports import ExternalApprovals, NoExternal, Sandbox
 from flame_fl.data.disguise import KEY_BYTES
 from flame_fl.gate.database import require_state
-from flame_fl.gate.signatures import read_public_key
+from flame_fl.gate.signatures import read_private_key, read_public_key
 from flame_fl.gate.store import Store
 from flame_fl.gate.trust import Trust
 from flame_fl.gate.workflow import Event, Gate
@@ -74,7 +74,7 @@ def open_node(places: Places, *, with_state: bool = True) -> Node:
 
 def open_store(node: Node, closing: ExitStack) -> Store:
     """The node's state; `closing` closes it."""
-    store = Store(node.files.database)
+    store = Store(node.files.database, key=read_private_key(node.files.identity_key))
     closing.callback(store.close)
     return store
 

@@ -12,6 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.manifest import Manifest
@@ -154,9 +156,9 @@ def open_gates(
     """
     gates = {}
     for index, plan in enumerate(plans):
-        store = _open_store(state / plan.name / "state.db")
+        file = state / plan.name / "state.db"
+        store, key = _open_store(file)
         closing.callback(store.close)
-        key = simulated_key(identity_file(store.path))
         gates[_FIRST_NODE_ID + index] = Gate(
             node=plan.name,
             node_id=_FIRST_NODE_ID + index,
@@ -175,9 +177,11 @@ def open_gates(
     return gates
 
 
-def _open_store(path: Path) -> Store:
+def _open_store(path: Path) -> tuple[Store, Ed25519PrivateKey]:
     try:
-        return Store(path, durable=False)
+        Store(path, durable=False).close()  # what is no state is left as it is, without a key beside it
+        key = simulated_key(identity_file(path))
+        return Store(path, durable=False, key=key), key
     except (OSError, sqlite3.OperationalError) as err:
         why = getattr(err, "strerror", None) or str(err)
         raise InputError(

@@ -79,11 +79,12 @@ def test_an_export_is_the_chain(run, flame) -> None:
     done = flame("node", "audit", "export", run)
     exported = [json.loads(line) for line in done.out.splitlines()]
     stored = [
-        (node, *row)
+        row
         for node in NODES
         for row in rows(run / "nodes" / node / "state.db", "SELECT hash, entry FROM audit ORDER BY seq")
     ]
-    assert [(e["node"], e["hash"], e["entry"]) for e in exported] == [(n, h, json.loads(t)) for n, h, t in stored]
+    assert [line["node"] for line in exported if line["line"] == "export"] == list(NODES)
+    assert [(line["hash"], line["text"]) for line in exported if line["line"] == "entry"] == stored
 
 
 def test_a_folder_without_state_is_bad_input(flame, tmp_path) -> None:
