@@ -26,7 +26,7 @@ $(VENV)/.ready: constraints.txt requirements-data.txt pyproject.toml strategies/
 	@echo "Setting up $(VENV) (once, some minutes: torch alone is 200 MB) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[report,dev,stores]' -e strategies -e use_cases/methylation-age
+	@$(PIP) install -c constraints.txt -e '.[report,dev,stores,node]' -e strategies -e use_cases/methylation-age
 	@$(PIP) install --no-deps -r requirements-data.txt
 	@touch $@
 
@@ -64,7 +64,7 @@ docs: $(VENV)/.ready
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip -q install torch==2.13.0 flwr==1.41.0
-	.venv-lock/bin/python -m pip -q install -e '.[report,dev,stores,bench]' -e strategies -e use_cases/methylation-age
+	.venv-lock/bin/python -m pip -q install -e '.[report,dev,stores,node,bench]' -e strategies -e use_cases/methylation-age
 	( echo "# Locked versions for make, compiled on Python 3.11 by 'make lock'."; \
 	  .venv-lock/bin/python -m pip freeze --all --exclude-editable | grep -v -e '@' -e '^pip==' \
 	  | sed 's/^torch==.*/torch==2.13.0/' ) > constraints.txt

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from flame_fl.cli import audit, image, node_consent, node_data, node_decide, node_hub, node_project, node_steward
+from flame_fl.cli import (
+    audit,
+    image,
+    node_consent,
+    node_data,
+    node_decide,
+    node_diff,
+    node_hub,
+    node_project,
+    node_steward,
+    node_web,
+)
 from flame_fl.cli.console import escaped, printable, stdout
 from flame_fl.cli.node_common import AsJson, gate_of, open_here
 from flame_fl.contract.errors import InputError
@@ -24,6 +35,7 @@ cli.add_typer(node_data.cli, name="data")
 cli.add_typer(node_consent.cli, name="consent")
 cli.add_typer(node_project.cli, name="project")
 cli.add_typer(node_steward.cli, name="steward")
+cli.add_typer(node_web.cli, name="account")
 cli.add_typer(node_hub.hub, name="flame-hub")
 cli.add_typer(audit.audit, name="audit")
 cli.add_typer(image.cli, name="image")
@@ -159,22 +171,31 @@ def _show_requests(rows: "list[Request]") -> None:
 
 
 @cli.command("show")
-def show(digest: node_decide.Digest, as_json: AsJson = False) -> None:
-    """What an analysis asks for: who, why, which data, what may leave. Read it before you decide."""
-    from flame_fl.cli.sheet import print_sheet
-    from flame_fl.node.steward import Request, find
+def show(
+    digest: node_decide.Digest,
+    german: Annotated[bool, typer.Option("--german", "--deutsch", help="In German.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="First run it on made-up data, in a container, and show what came of it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The steward's sheet: who asks, why, which data, what may leave, at which risk, by which code."""
+    from flame_fl.cli.sheet import print_steward_sheet
+    from flame_fl.node.dry_run import dry_run as try_it
+    from flame_fl.node.sheet import build_sheet
+    from flame_fl.node.steward import find
 
+    node = open_here()
     with ExitStack() as closing:
-        record = find(gate_of(open_here(), closing), digest)
-    request = Request.of(record)
+        gate = gate_of(node, closing)
+        record = find(gate, digest)
+        tried = try_it(node, gate, record) if dry_run else None
+        sheet = build_sheet(gate, node.config, record, dry_run=tried)
+        gate.store.keep_sheet(sheet.sha256, sheet.text.decode())
     if as_json:
-        typer.echo(json.dumps({**request.__dict__, "manifest": record.manifest.as_json()}))
+        typer.echo(sheet.text.decode())
         return
-    if record.terms is None:
-        stdout.print(f"{escaped(request.app)} states no terms: nothing of it runs unless you write some (--terms).")
-        return
-    written = ", on the steward's own terms" if record.steward_terms is not None else ""
-    print_sheet(record.manifest, record.terms, title=f"{request.app} is {request.status} here{written}")
+    print_steward_sheet(sheet, "de" if german else "en")
 
 
 @cli.command("runs")
@@ -195,9 +216,11 @@ def runs(as_json: AsJson = False) -> None:
 
 
 for _name, _command in (
+    ("diff", node_diff.diff),
     ("approve", node_decide.approve),
     ("reject", node_decide.reject),
     ("withdraw", node_decide.withdraw),
     ("stop", node_decide.stop),
+    ("web", node_web.web),
 ):
     cli.command(_name)(_command)

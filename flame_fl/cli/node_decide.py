@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     from flame_fl.contract.statement import Statement
-    from flame_fl.gate.decisions import Wish
     from flame_fl.gate.workflow import Gate
     from flame_fl.node.config import NodeFiles
     from flame_fl.node.steward import Prepared, Request
+    from flame_fl.node.wiring import Node
 
 Digest = Annotated[
     str, typer.Argument(help="The beginning of the analysis's digest, as `flame node requests` shows it.")
@@ -55,6 +55,7 @@ def approve(
     as_json: AsJson = False,
 ) -> None:
     """Sign that an analysis may run here, on its terms or yours, with the image and the data as they are now."""
+    from flame_fl.gate.decisions import Wish
     from flame_fl.node.steward import approve as enter
     from flame_fl.node.steward import approve_with_key, prepare, read_terms, statement_of
 
@@ -65,7 +66,7 @@ def approve(
         if statement is not None or signature is not None:
             decided = enter(gate, what, signed_files(statement, signature))
         else:
-            wish = _wish(gate, what, comment, until)
+            wish = Wish(comment, until.date() if until else None, _shown(node, gate, what))
             if statement_out is not None:
                 write_statement(statement_out, statement_of(gate, what, wish))
                 return
@@ -143,10 +144,13 @@ def write_statement(path: Path, statement: "Statement") -> None:
     stdout.print("then: the same command with --statement FILE --signature FILE.sig", highlight=False)
 
 
-def _wish(gate: "Gate", what: "Prepared", comment: str, until: datetime | None) -> "Wish":
-    from flame_fl.gate.decisions import Wish
+def _shown(node: "Node", gate: "Gate", what: "Prepared") -> str:
+    """The hash of the sheet as it is now, which is kept: `flame node show` prints the same."""
+    from flame_fl.node.sheet import build_sheet
 
-    return Wish(comment, until.date() if until else None, "")
+    sheet = build_sheet(gate, node.config, what.record)
+    gate.store.keep_sheet(sheet.sha256, sheet.text.decode())
+    return sheet.sha256
 
 
 def show_decision(decided: "Request", *, as_json: bool) -> None:

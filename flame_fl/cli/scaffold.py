@@ -84,7 +84,7 @@ app = ClientApp()
 def train(message: Message, context: Context) -> Message:
     """Move the mean half of the way towards this DIZ's own (synthetic) values."""
     mean = message.content["arrays"]["mean"].numpy()
-    rng = np.random.default_rng(int(context.node_config["partition-id"]))
+    rng = np.random.default_rng(int(context.node_config.get("partition-id", 0)))
     values = rng.normal(loc=[1.0, 2.0, 3.0, 4.0], size=(50, 4))
     moved = mean + (values.mean(axis=0) - mean) / 2
     content = RecordDict(

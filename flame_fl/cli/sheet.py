@@ -1,10 +1,64 @@
-"""The steward's sheet, as text: the terms of an analysis in words."""
+"""The steward's sheet in a terminal, and the terms of an analysis in words for whoever writes one."""
 
+from typing import TYPE_CHECKING
+
+from rich.panel import Panel
 from rich.table import Table
+from rich.text import Text
 
 from flame_fl.cli.console import escaped, stdout
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.terms import DataStore, Terms
+
+if TYPE_CHECKING:
+    from flame_fl.node.scan_words import Language
+    from flame_fl.node.sheet import Section, Sheet
+
+_COLOURS = {"high": "bold red", "medium": "yellow", "low": "dim"}
+_DIFF_COLOURS = {"+": "green", "-": "red", "@": "cyan", "=": "bold"}
+
+
+def print_steward_sheet(sheet: "Sheet", language: "Language") -> None:
+    """All that is known of an analysis at this node, in German or English."""
+    from flame_fl.node.sheet import sections
+
+    for section in sections(sheet, language):
+        _print_section(section, language)
+    stdout.print(Text(f"SHA-256 {sheet.sha256}", style="dim"))
+
+
+def _print_section(section: "Section", language: "Language") -> None:
+    from flame_fl.node.sheet_words import Say
+
+    say = Say(language)
+    stdout.print()
+    stdout.print(Text(section.title, style="bold underline"))
+    for warned in section.warnings:
+        mark = Text(f"{say(f'level.{warned.level}'):>6}  ", style=_COLOURS[warned.level])
+        stdout.print(mark.append(warned.text, style="default"))
+    if section.rows:
+        stdout.print(_grid(section.rows))
+    if section.table is not None:
+        table = Table(title_justify="left")
+        for column in section.table.columns:
+            table.add_column(Text(column), overflow="fold")
+        for row in section.table.rows:
+            table.add_row(*map(Text, row))
+        stdout.print(table)
+    for note in section.notes:
+        stdout.print(Text(note, style="italic"))
+    if section.lines:
+        coloured = [Text(line, style=_DIFF_COLOURS.get(line[:1], "default")) for line in section.lines]
+        stdout.print(Panel(Text("\n").join(coloured), expand=False))
+
+
+def _grid(rows: tuple[tuple[str, str], ...]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", max_width=34, overflow="fold")
+    grid.add_column(overflow="fold")
+    for label, text in rows:
+        grid.add_row(Text(label), Text(text))
+    return grid
 
 
 def print_sheet(manifest: Manifest, terms: Terms, *, title: str, about_code: str = "") -> None:

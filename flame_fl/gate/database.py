@@ -59,7 +59,8 @@ _MIGRATIONS = {
     CREATE TABLE stewards(key TEXT PRIMARY KEY, name TEXT NOT NULL UNIQUE, added TEXT NOT NULL, by TEXT NOT NULL);
     CREATE VIEW approval_records AS SELECT digest, status, manifest, binding, steward_terms, unsafe_open, by, at,
         comment, data, signatures, (SELECT COUNT(*) FROM decisions d WHERE d.subject='analysis'
-        AND d.digest=approvals.digest AND d.act<>'approve') AS number, fab_sha256, submitter, app, approvals.rowid AS place FROM approvals;
+        AND d.digest=approvals.digest AND d.act<>'approve') AS number, fab_sha256, submitter, app,
+        approvals.rowid AS place FROM approvals;
     CREATE VIEW project_records AS SELECT project, status, roster, by, at, comment, signatures,
         (SELECT COUNT(*) FROM decisions d WHERE d.subject='project' AND d.digest=projects.digest
         AND d.act<>'approve') AS number, digest, id, projects.rowid AS place FROM projects;

@@ -71,6 +71,16 @@ class DecisionStore(ABC):
         )
         return [_approval(row) for row in rows]
 
+    def approved_before(self, app: str, digest: str) -> list[ApprovalRecord]:
+        """Approved analyses of an app that were filed before one, the last approved first."""
+        rows = self._db.rows(
+            "SELECT * FROM approval_records WHERE app=?1 AND status='approved'"
+            " AND place<(SELECT rowid FROM approvals WHERE digest=?2) ORDER BY at DESC LIMIT 20",
+            app,
+            digest,
+        )
+        return [_approval(row) for row in rows]
+
     def approvals_page(
         self, status: str | None, *, limit: int, before: int | None = None
     ) -> list[tuple[int, ApprovalRecord]]:

@@ -15,6 +15,7 @@ from flame_fl.contract.words import Frozen
 from flame_fl.gate.filing import Filing
 from flame_fl.gate.verify import NodeLimits
 from flame_fl.node.external import FlameHubSection
+from flame_fl.node.web.settings import WebSection
 
 _TEMPLATE = """\
 # The node of a DIZ. `flame node up` reads this file when it starts; nothing here is ever sent to the hub but the name.
@@ -70,6 +71,16 @@ max_bundle_bytes = 2147483648
 # max_epsilon = 1.0                            # bounds on the terms, whatever they ask for
 # max_runs = 5
 # until = 2027-06-30
+
+[web]                         # the stewards' page (flame node web); docs/web.md
+host = "127.0.0.1"            # beyond this machine only with tls_cert and tls_key
+port = 8443
+tls_cert = ""                 # PEM files, relative to the state folder
+tls_key = ""
+public_url = ""               # what people type, if that is not host and port
+language = "de"               # "de" or "en"
+idle_minutes = 15             # an unused login ends after so long, and every one after max_hours
+max_hours = 8
 
 # [flame_hub]                 # a FLAME Hub whose approvals are needed beside the DIZ's own (docs/flame-hub.md)
 # core_url = "https://core.example.org"
@@ -200,6 +211,7 @@ class NodeConfig(Frozen):
     limits: LimitsSection = LimitsSection()
     approval: ApprovalSection = ApprovalSection()
     flame_hub: FlameHubSection | None = None
+    web: WebSection = WebSection()
     demo: DemoSection = DemoSection()
 
 

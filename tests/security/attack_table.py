@@ -25,6 +25,7 @@ NAMED = {
     "tests/security/test_mutations.py": "Whatever an approval binds, changed (docs/mutations.md)",
     "tests/security/test_scan.py": "Hostile code, and what a steward is told of it",
     "tests/security/test_audit.py": "The audit chain: with the state file, with the node's key, as the hub",
+    "tests/security/test_web.py": "The stewards' page",
     "tests/security/test_data_stores.py": "Data stores: terms, files, withdrawals",
     "tests/unit/sandbox/test_attacks.py": "A worker that breaks the protocol (subprocess sandbox)",
 }

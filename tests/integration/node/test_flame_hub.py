@@ -29,6 +29,7 @@ from flame_fl.node.external import FlameHubSection, HubIds, HubStatus, RunState,
 from flame_fl.node.external_files import HubFiles, read_ids, write_ids
 from flame_fl.node.flame_hub import HubApi, HubError, Seen
 from flame_fl.node.hub_approvals import FlameHub, open_external
+from flame_fl.simulation.policy import simulated_key
 from tests.support.fhir_server import Authority
 from tests.support.flame_hub_server import Fault, HubServer
 
@@ -439,6 +440,7 @@ class TestCommands:
         self.config = SimpleNamespace(flame_hub=section_of(server))
         node = SimpleNamespace(config=self.config, files=NodeFiles(files.state))
         Store(node.files.database).close()
+        simulated_key(node.files.identity_key)
         monkeypatch.setattr(node_hub, "open_here", lambda: node)
         monkeypatch.setenv("USER", "ada")
         monkeypatch.setenv("LOGNAME", "ada")

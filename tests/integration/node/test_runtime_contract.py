@@ -23,8 +23,10 @@ from flame_fl.contract.refusal import Refusal, RefusalCode
 from flame_fl.contract.task import Reply
 from flame_fl.flower import runtime as flower_runtime
 from flame_fl.flower.runtime import Claim, ClaimLostError, NodeRuntime
+from flame_fl.gate.workflow import STATUS_MESSAGE
 from tests.integration.hub.lab import wait_for
 from tests.integration.node.nodelab import InProcessGate, NodeLab, toy
+from tests.integration.runs import refusals
 
 pytestmark = pytest.mark.slow
 CLAIM_SECONDS = 30.0  # Flower's own: a task that was claimed and not begun is offered again after so long
@@ -62,11 +64,20 @@ def claimed(runtime: NodeRuntime) -> Claim:
     return claim
 
 
+def say_approved(runtime: NodeRuntime) -> None:
+    """Answer what the hub asks before a run begins, as a gate that approved it."""
+    with claimed(runtime) as claim:
+        assert claim.pull().message_type == STATUS_MESSAGE
+        said = {"status": "approved", "code": 0, "node": "DIZ-1"}
+        claim.answer(Reply(Content(configs={"flame": said}), b""))
+
+
 def test_a_message_comes_whole_and_its_answer_is_the_servers(
     lab: NodeLab, runtime: NodeRuntime, tmp_path: Path
 ) -> None:
     """Bundle, overrides and arrays as they were sent; a reply, then a refusal, as the ServerApp saw them."""
     run_id, folder = lab.submit(toy(tmp_path, 1), "-c", "rounds=2", "--out", tmp_path / "out")
+    say_approved(runtime)
     with claimed(runtime) as claim:
         task = claim.pull()
         assert (task.run.run_id, task.message_type, task.group_id) == (run_id, "train", "")
@@ -91,6 +102,7 @@ def test_a_message_comes_whole_and_its_answer_is_the_servers(
 def test_other_kinds_of_task_are_never_taken(lab: NodeLab, runtime: NodeRuntime, tmp_path: Path) -> None:
     """Whoever holds a task token may create tasks (Flower lets it). They are there; the gate does not ask for them."""
     run_id, folder = lab.submit(toy(tmp_path, 2), "-c", "rounds=2", "--out", tmp_path / "out")
+    say_approved(runtime)
     with claimed(runtime) as claim:
         task = claim.pull()
         for wanted in (
@@ -116,6 +128,7 @@ def test_an_expired_claim_is_dropped_and_the_message_comes_again(
 ) -> None:
     """A gate that slept too long loses its claim, says so, and answers the same message under the next one."""
     run_id, folder = lab.submit(toy(tmp_path, 3), "-c", "rounds=1", "--out", tmp_path / "out")
+    say_approved(runtime)
     lost = claimed(runtime)
     time.sleep(CLAIM_SECONDS + 2)
     with pytest.raises(ClaimLostError), lost:
@@ -130,6 +143,7 @@ def test_an_expired_claim_is_dropped_and_the_message_comes_again(
 def test_a_claim_that_is_over_takes_no_answer(lab: NodeLab, runtime: NodeRuntime, tmp_path: Path) -> None:
     """The task ended meanwhile: the answer is refused by the SuperNode, and that is all that happens."""
     _, _ = lab.submit(toy(tmp_path, 4), "-c", "rounds=1", "--out", tmp_path / "out")
+    say_approved(runtime)
     with claimed(runtime) as claim:
         task = claim.pull()
         content = Content(dict(task.content.arrays), {"metrics": {"num-examples": 3}})
@@ -168,8 +182,8 @@ def test_a_wrong_secret_is_said_and_mended(lab: NodeLab, tmp_path: Path) -> None
         secret.write_bytes(b"0" * 64)
         lab.start_supernode()
         wait_for(lambda: gate.said("connected to the SuperNode"), "it to connect")
-        lab.run(toy(tmp_path, 7), "-c", "rounds=1", "--out", tmp_path / "out")
-        assert [r["code"] for r in lab.replies_of(tmp_path / "out")] == [902]
+        done = lab.run(toy(tmp_path, 7), "-c", "rounds=1", "--out", tmp_path / "out")
+        assert (done.code, refusals(tmp_path / "out")) == (4, {"DIZ-1": {902: 1}})
     lab.end_supernode()
     secret.write_bytes(theirs)
     lab.start_supernode()
@@ -250,8 +264,9 @@ def test_a_task_that_was_given_up_does_not_end_the_gate(lab: NodeLab, tmp_path: 
 
         def taken_away(task):  # type: ignore[no-untyped-def]
             reply = handle(task)
-            current.append(task.leg_id)
-            if len(current) == 1:
+            if task.message_type != STATUS_MESSAGE:
+                current.append(task.leg_id)
+            if len(current) == 1 and task.message_type != STATUS_MESSAGE:
                 claims[-1]._client.PushTaskOutput(PushTaskOutputRequest(sub_status=SubStatus.FAILED, details=""))
             return reply
 

@@ -113,7 +113,9 @@ def test_it_runs_unchanged_once_every_steward_has_written_terms(federation: Fede
         refused = federation.flame("node", "approve", row["digest"], node=node)
         assert refused.code == 2
         assert "states no terms" in refused.err
-        approved = federation.flame("node", "approve", row["digest"][:12], "--with-project", "--terms", terms, "--json", node=node)
+        approved = federation.flame(
+            "node", "approve", row["digest"][:12], "--with-project", "--terms", terms, "--json", node=node
+        )
         assert approved.code == 0, approved.err
         assert (approved.json["status"], approved.json["project"]) == ("approved", "demo")
 

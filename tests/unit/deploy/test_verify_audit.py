@@ -154,17 +154,19 @@ def test_any_line_lost_changed_doubled_or_exchanged_on_the_way_is_found(
     else:
         del lines[max(at, 1) :]
     number = offline(folder, lines)
-    harmless = [json.loads(line) for line in was] == _values(lines)
+    harmless = _values(was) == _values(lines)
     assert (number is None) <= harmless
     if how == "delete" and 1 <= at <= len(CHAIN) and at < len(CHAIN):
         assert number == at
 
 
 def _values(lines: list[str]) -> list[object]:
+    """What the node itself says; what it keeps of its peers is for their auditors, and is not in its chain."""
     try:
-        return [json.loads(line) for line in lines]
+        found = [json.loads(line) for line in lines]
     except ValueError:
         return []
+    return [line for line in found if not isinstance(line, dict) or line.get("line") != "witnessed"]
 
 
 class TestAsAnAuditorStartsIt:

@@ -6,7 +6,7 @@ from flame_fl.contract.fab import Fab
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.task import Run
 from flame_fl.gate.verify import Verifier
-from tests.support.gates import TODAY, World, make_fab
+from tests.support.gates import World, make_fab
 
 ONE, OTHER = make_fab(), make_fab(files={"app/client.py": b"steal()\n"})
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import tomli_w
 
+from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.places import Places
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.gate.workflow import Gate
-from flame_fl.node.init import NODE_HELD
 from flame_fl.node.config import NodeFiles
+from flame_fl.node.init import NODE_HELD
 from flame_fl.node.wiring import Node
 from tests.support.gates import make_fab, manifest_from, terms_table
 from tests.unit.cli.conftest import Said
@@ -117,20 +118,14 @@ class TestDecisions:
         return manifest_from(fab).digest
 
     def test_show_before_deciding(self, flame: Flame, gate: Gate, digest: str) -> None:
-        """Who asks, for what, which data, what leaves; the manifest itself for a program."""
+        """Who asks, for what, which data, what leaves, in German too; for a program the sheet itself, which is kept."""
         said = " ".join(flame("node", "show", digest[:8]).out.replace("│", " ").split())
-        for words in (
-            "someone/an-app is pending here",
-            "A purpose",
-            "A basis",
-            "data store cohort",
-            "arrays/w",
-            digest,
-        ):
+        for words in ("someone/an-app", "A purpose", "A basis", "cohort", "arrays/w", digest):
             assert words in said, words
-        found = asjson(flame("node", "show", digest[:8], "--json"))
-        assert (found["digest"], found["status"]) == (digest, "pending")
-        assert found["manifest"]["terms"]["project"]["purpose"] == "A purpose"
+        assert "Rechtsgrundlage" in flame("node", "show", digest[:8], "--german").out
+        text = flame("node", "show", digest[:8], "--json").out.strip()
+        assert json.loads(text)["digest"] == digest
+        assert gate.store.sheet(sha256_hex(text.encode())) == text
         assert flame("node", "show", "abcdef12").code == 2
 
     def test_requests_approve_requests(self, flame: Flame, gate: Gate, digest: str) -> None:
