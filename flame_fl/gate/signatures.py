@@ -90,14 +90,14 @@ def read_public_key(text: str) -> str:
     return public_text(key)
 
 
-def read_private_key(path: Path, password: bytes | None = None) -> Ed25519PrivateKey:
+def read_private_key(path: Path) -> Ed25519PrivateKey:
     """A private key as `ssh-keygen -t ed25519` makes it.
 
     Raises:
         InputError: It cannot be read, needs a passphrase, or is of another kind.
     """
     try:
-        key = load_ssh_private_key(path.read_bytes(), password)
+        key = load_ssh_private_key(path.read_bytes(), None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as err:
         raise InputError(
             f"{path} cannot be read as a private key of OpenSSH's.",

@@ -290,5 +290,5 @@ def test_the_service_name_is_a_host() -> None:
     """`host = "runtime"` in node.toml is what compose calls the SuperNode on the gate's network."""
     assert SERVICES["supernode"]["networks"]["gate"] == {"aliases": ["runtime"]}
     text = config_text(node_id="0" * 12, name="n", hub="h:1", port=9094, image="")
-    config = parse_config(text.replace('host = "127.0.0.1"', 'host = "runtime"'))
+    config = parse_config(text.replace('host = "127.0.0.1"', 'host = "runtime"', 1))
     assert f"http://{config.supernode.address}/health" in SERVICES["supernode"]["healthcheck"]["test"][-1]
