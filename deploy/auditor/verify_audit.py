@@ -60,7 +60,9 @@ def exports(file):
         elif kind == "checkpoint":
             export["points"].append(line)
         elif kind == "end":
-            export["whole"] = (line.get("sha256"), line.get("entries")) == (state.hexdigest(), len(export["entries"]))
+            head = export["entries"][-1][2] if export["entries"] else line.get("head")
+            told = (line.get("sha256"), line.get("entries"), line.get("head"))
+            export["whole"] = told == (state.hexdigest(), len(export["entries"]), head)
         state.update(raw)
     if "first" in export:
         yield export

@@ -157,9 +157,30 @@ class DecisionStore(ABC):
         """Keep a bundle for the steward's sheet."""
         self._db.execute("INSERT OR IGNORE INTO bundles VALUES(?,?)", fab_sha256, raw)
 
-    def bundle_bytes(self) -> int:
-        """How much room the bundles take."""
-        size: int = self._db.rows("SELECT COALESCE(SUM(LENGTH(raw)), 0) FROM bundles")[0][0]
+    def drop_bundle(self, fab_sha256: str) -> None:
+        """Keep a bundle no longer, unless something that waits or was approved names it."""
+        self._db.execute(
+            "DELETE FROM bundles WHERE sha256=?1 AND NOT EXISTS(SELECT 1 FROM approvals WHERE fab_sha256=?1"
+            " AND status<>'rejected')",
+            fab_sha256,
+        )
+
+    def refile(self, digest: str, fab_sha256: str, raw: bytes) -> None:
+        """Another packing of what waits: the newest is kept, since that is what would run."""
+        with self.transaction():
+            before = self._db.rows("SELECT fab_sha256 FROM approvals WHERE digest=?", digest)
+            self.keep_bundle(fab_sha256, raw)
+            self._db.execute("UPDATE approvals SET fab_sha256=? WHERE digest=?", fab_sha256, digest)
+            for (sha256,) in before:
+                self.drop_bundle(sha256)
+
+    def bundle_bytes(self, submitter: str | None = None) -> int:
+        """How much room the bundles take, in all or of one submitter."""
+        size: int = self._db.rows(
+            "SELECT COALESCE(SUM(LENGTH(raw)), 0) FROM bundles WHERE ?1 IS NULL OR sha256 IN"
+            " (SELECT fab_sha256 FROM approvals WHERE submitter=?1)",
+            submitter,
+        )[0][0]
         return size
 
     def keep_sheet(self, sha256: str, text: str) -> None:

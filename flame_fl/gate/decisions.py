@@ -129,6 +129,8 @@ def enter_project(
     """
     with store.transaction():
         known = store.project(record.digest)
+        if known is not None and dict(known.roster) != dict(record.roster):
+            raise InputError("The roster has changed since.", mend="Read the project again, then decide.")
         record = replace(record, number=known.number if known else 0, signatures=known.signatures if known else ())
         kept, made = _with(record.signatures, record.subject, trust, signed, today)
         status = Status.APPROVED if _enough(kept, record.subject, trust, today) else Status.PENDING
@@ -149,6 +151,7 @@ def close_analysis(
             record, status=status, by=by, at=made.at, comment=comment, signatures=(), number=record.number + 1
         )
         store.put_approval(closed, made)
+        store.drop_bundle(record.fab_sha256)
     return closed
 
 
@@ -208,7 +211,10 @@ def approve_by_rule(
         if record is None:
             record = ApprovalRecord(manifest.digest, Status.PENDING, manifest, by="gate", comment="first sight")
             store.put_approval(record)
-        record = replace(record, unsafe_open=unsafe_open)
+        by_people = any(not signed.statement.rule for signed in record.signatures)
+        if by_people or record.status in {Status.REJECTED, Status.WITHDRAWN}:
+            raise InputError("People decide about this analysis.", mend="A rule decides what nobody looked at.")
+        record = replace(record, unsafe_open=unsafe_open, steward_terms=None)
         if with_project and record.terms is not None and not unsafe_open:
             project = store.project(project_digest(record.terms.project))
             if project is None or project.status is Status.PENDING:

@@ -29,6 +29,11 @@ class Filing:
     max_pending_per_submitter: int = 50
     max_bytes: int = 2 << 30
 
+    @property
+    def max_bytes_per_submitter(self) -> int:
+        """A tenth of the room."""
+        return self.max_bytes // 10
+
     def file(self, store: Store, manifest: Manifest, run: Run) -> ApprovalRecord:
         """Keep an analysis for the steward, with its bundle and its project. Returns what is stored of it now.
 
@@ -45,6 +50,7 @@ class Filing:
                 store.approval_counts().get(Status.PENDING.value, 0) >= self.max_pending
                 or store.pending_of(submitter) >= self.max_pending_per_submitter
                 or store.bundle_bytes() + len(run.raw_fab) > self.max_bytes
+                or store.bundle_bytes(submitter) + len(run.raw_fab) > self.max_bytes_per_submitter
             ):
                 raise RefusedError(RefusalCode.NOT_APPROVED, "too many requests wait for the steward")
             store.keep_bundle(run.fab_sha256, run.raw_fab)

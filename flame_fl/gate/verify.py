@@ -21,7 +21,7 @@ from flame_fl.contract.task import Run, Task
 from flame_fl.contract.terms import DataStore, MessageTerms, Resources, Scalar, Terms
 from flame_fl.data.layout import wanted_of
 from flame_fl.data.offer import Offer, Offers
-from flame_fl.gate.approval import ApprovalRecord, Approved, ProjectRecord, check_approval, check_project
+from flame_fl.gate.approval import ApprovalRecord, Approved, ProjectRecord, Status, check_approval, check_project
 from flame_fl.gate.cohorts import StoreUse, fingerprints, require_no_difference
 from flame_fl.gate.filing import Filing
 from flame_fl.gate.release import Reference, reference_of
@@ -140,7 +140,10 @@ class Verifier:
         if record is not None and record.manifest != manifest:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "the stored manifest is not the one that was approved")
         if record is not None and run is not None and record.fab_sha256 not in {"", run.fab_sha256}:
-            raise RefusedError(RefusalCode.TERMS_VIOLATED, "the bundle's bytes are not those that were filed")
+            if record.status is Status.PENDING and not record.signatures:
+                self.store.refile(manifest.digest, run.fab_sha256, run.raw_fab)
+            else:
+                raise RefusedError(RefusalCode.TERMS_VIOLATED, "the bundle's bytes are not those that were filed")
         trust, today = self.trust(), self.today()
         binding = self.binding_of(record).digest if record is not None else ""
         approved = check_approval(record, binding, today, trust)

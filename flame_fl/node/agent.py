@@ -4,6 +4,7 @@ It may be killed at any moment. What must not be lost is in the store; a message
 by the hub, and the gate then answers it with what it stored, or tries anew (another attempt, debited again).
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -104,5 +105,7 @@ class Agent:
                 claim.answer(self._handle(claim, claim.pull()))
         except ClaimLostError as err:
             self.say(f"a message was dropped: {err}")
+        except sqlite3.OperationalError as err:  # another process holds the state; the hub asks again
+            self.say(f"a message was not answered: the state file is busy ({err})")
         except StoppedError:
             self.say("stopped in the middle of a message; what it debited stays debited")

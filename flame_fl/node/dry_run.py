@@ -41,10 +41,9 @@ from flame_fl.gate.workflow import Event, Gate, StoppedError
 from flame_fl.node.dry_run_made_up import made_up_message, made_up_stores
 from flame_fl.node.dry_run_outcome import DryMessage, DryRunOutcome
 from flame_fl.node.shown import shown
-from flame_fl.node.wiring import Node, require_mock
+from flame_fl.node.wiring import Node
 from flame_fl.privacy.discrete_gaussian import ExactNoise
 from flame_fl.sandbox.docker import DockerSandbox
-from flame_fl.sandbox.subprocess import SubprocessSandbox
 
 MAX_SECONDS = 600.0
 MAX_OUTPUT_CHARS = 2000
@@ -125,12 +124,14 @@ def _sandbox(node: Node, root: Path, closing: ExitStack) -> Sandbox:
     """The node's kind, as an installation of its own.
 
     Raises:
-        InputError: It confines nothing, and a store of the node is not mock data.
+        InputError: It confines nothing.
     """
     section = node.config.sandbox
     if section.kind != "docker":
-        require_mock(node.data.registry.all())
-        return SubprocessSandbox()
+        raise InputError(
+            f'The sandbox "{section.kind}" confines nothing, and nobody has approved this code.',
+            mend='A dry run needs kind = "docker" in [sandbox] of node.toml.',
+        )
     sandbox = DockerSandbox(
         node.images,
         owner=f"{node.config.node.id}-dry-run",

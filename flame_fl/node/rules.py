@@ -14,6 +14,7 @@ from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.refusal import RefusedError
 from flame_fl.contract.statement import project_digest
 from flame_fl.contract.task import Run
+from flame_fl.contract.terms import Privacy
 from flame_fl.gate.approval import DEMO_POLICY, Status, check_project
 from flame_fl.gate.decisions import approve_by_rule
 from flame_fl.gate.workflow import Gate
@@ -44,9 +45,14 @@ def fulfils(rule: RuleSection, manifest: Manifest, today: date) -> bool:
         and (not rule.contents or manifest.fab_content_sha256 in rule.contents)
         and (not rule.grounds or privacy.ground in rule.grounds)
         and (rule.data_stores is None or set(terms.data) <= set(rule.data_stores))
-        and (rule.max_epsilon is None or (privacy.epsilon_max is not None and privacy.epsilon_max <= rule.max_epsilon))
+        and (rule.max_epsilon is None or _epsilon(privacy) <= rule.max_epsilon)
         and (rule.max_runs is None or terms.limits.runs <= rule.max_runs)
     )
+
+
+def _epsilon(privacy: Privacy) -> float:
+    """What is enforced; a figure that nothing enforces bounds nothing."""
+    return privacy.epsilon_max if privacy.ground == "enforced" and privacy.epsilon_max is not None else float("inf")
 
 
 def decide_by_rules(gate: Gate, run: Run, config: NodeConfig, key: Ed25519PrivateKey) -> str | None:

@@ -20,6 +20,7 @@ from flame_fl.contract.statement import Statement, project_digest
 from flame_fl.contract.terms import DataStore, Terms
 from flame_fl.data.layout import ALL, Layout, Wanted, layout_of, wanted_of
 from flame_fl.gate.approval import ApprovalRecord, ProjectRecord, Status, check_project, status_on
+from flame_fl.gate.decision_store import Decision
 from flame_fl.gate.decisions import (
     Wish,
     by_key,
@@ -207,7 +208,9 @@ def approve_with_key(
     """
     with gate.store.transaction():
         project = project_of(gate, what.record)
-        if with_project and project is not None and not project_is_approved(gate, what.record):
+        # a project that people closed is decided about on its own
+        waits = project is not None and project.status is Status.PENDING
+        if with_project and waits and project is not None:
             approve_project(gate, project, by_key(statement_of(gate, project, wish), key))
         return approve(gate, what, by_key(statement_of(gate, what, wish), key))
 
@@ -259,10 +262,13 @@ def set_roster(gate: Gate, word: str, path: Path, *, by: str) -> ProjectRecord:
     record, roster = find_project(gate, word), read_roster(path)
     if gate.trust().node_key not in roster.values():
         raise InputError("This node's own identity key is not in the roster.", mend="See keys/identity.pub.")
-    status = Status.PENDING if record.status is Status.APPROVED else record.status
-    changed = replace(record, roster=roster, status=status, signatures=(), by=by, at=_now(), comment="new roster")
-    gate.store.put_project(changed)
-    return changed
+    with gate.store.transaction():
+        now = gate.store.project(record.digest) or record
+        status = Status.PENDING if now.status is Status.APPROVED else now.status
+        changed = replace(now, roster=roster, status=status, signatures=(), by=by, at=_now(), comment="new roster")
+        # as after a withdrawal: what was signed before holds under no roster any more
+        gate.store.put_project(changed, Decision("project", now.digest, "withdraw", by, changed.at, "new roster"))
+    return replace(changed, number=now.number + 1)
 
 
 def read_roster(path: Path) -> dict[str, str]:

@@ -51,6 +51,7 @@ FULL = terms_table(
         },
     },
     run_config={"rounds": {"min": 1.0, "max": 5.0}, "word": {"one_of": ["a", "b"]}},
+    federation={"min_sites": 2},
     limits={"runs": 2, "requires_state": False},
     resources={
         "cpus": 1.0,

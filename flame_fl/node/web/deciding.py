@@ -60,7 +60,7 @@ def choice_for(desk: Desk, caller: Caller, record: ApprovalRecord) -> Choice:
     enough = (
         missing
         and project is not None
-        and project.status is not Status.APPROVED
+        and project.status is Status.PENDING  # one that people closed is decided about on its own page
         and len({s.by for s in project.signatures}) + 1 >= needed
     )
     return Choice(
@@ -130,14 +130,17 @@ def _as_seen(desk: Desk, caller: Caller, record: ApprovalRecord, wish: Wish, see
     choice = choice_for(desk, caller, record)
     if choice.prepared is None:
         raise choice.fault or InputError(_CHANGED, mend=_LOOK)
-    if seen != seen_mark(record, choice.prepared) or not desk.shelf.was_shown(wish.sheet, record.analysis_digest):
+    if seen != seen_mark(record, choice) or not desk.shelf.was_shown(wish.sheet, record.analysis_digest):
         raise InputError(_CHANGED, mend=_LOOK)
     return choice, choice.prepared
 
 
-def seen_mark(record: ApprovalRecord, prepared: Prepared) -> str:
-    """What a form holds so that nothing else is approved than what was looked at."""
-    return f"{prepared.binding.digest}-{record.number}"
+def seen_mark(record: ApprovalRecord, choice: Choice) -> str:
+    """What a form holds so that nothing else is approved than what was looked at: analysis, project, and how."""
+    parts = ["" if choice.prepared is None else choice.prepared.binding.digest, str(record.number)]
+    if (project := choice.project) is not None:
+        parts += [project.status.value, str(project.number), project.binding]
+    return "-".join([*parts, str(choice.with_project)])
 
 
 def statements_for(desk: Desk, caller: Caller, record: ApprovalRecord, wish: Wish, seen: str) -> list[Statement]:
@@ -160,6 +163,7 @@ def enter_signed(desk: Desk, caller: Caller, record: ApprovalRecord, signed: lis
         InputError: One of them does not hold for this, here, now and for the caller. Nothing is entered then.
     """
     pairs = [_own(desk, caller, statement, signature) for statement, signature in signed]
+    prepared = steward.prepare(desk.gate, record.analysis_digest, record.steward_terms)  # reads data: not while locked
     with _noted(desk, caller, "approve", "analysis", record.analysis_digest):
         for pair in pairs:
             if pair[0].subject == "project":
@@ -172,7 +176,6 @@ def enter_signed(desk: Desk, caller: Caller, record: ApprovalRecord, signed: lis
         analyses = [pair for pair in pairs if pair[0].subject == "analysis"]
         if len(analyses) != 1:
             raise InputError("There is no statement about the analysis.", mend="Paste the statement and its signature.")
-        prepared = steward.prepare(desk.gate, record.analysis_digest, record.steward_terms)
         steward.approve(desk.gate, prepared, analyses[0])
 
 
@@ -192,7 +195,9 @@ def _own(desk: Desk, caller: Caller, text: str, signature: str) -> tuple[Stateme
     statement = parse_statement(text)
     key = verified_key(signature, statement.text, APPROVAL_NAMESPACE)
     name = desk.store.stewards().get(key)
-    if name is not None and name != caller.name:
+    if name is None or statement.rule:
+        raise InputError("The key is no steward's of this node.", mend="flame node steward list")
+    if name != caller.name:
         raise InputError(
             "The signature is another steward's.", mend="Each steward enters their own, logged in as themselves."
         )

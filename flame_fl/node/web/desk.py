@@ -47,6 +47,10 @@ class Desk:
         """The session cookie's name. With "__Host-" browsers take it over TLS only, and from no other host."""
         return f"__Host-{_COOKIE}" if self.web.is_secure else _COOKIE
 
+    def behind_proxy(self, address: str) -> bool:
+        """Whether an address is a proxy's before this page: everybody comes from it."""
+        return bool(self.web.public_url) and address in {"127.0.0.1", "::1"}
+
 
 def open_desk(node: Node, web: WebSection, closing: ExitStack) -> Desk:
     """Put it together; `closing` closes the state.

@@ -49,7 +49,7 @@ def _forms(
         state=status_on(record, desk.gate.today()).value,
         choice=choice,
         sheet=desk.shelf.sheet(record).sha256,
-        seen="" if choice.prepared is None else deciding.seen_mark(record, choice.prepared),
+        seen="" if choice.prepared is None else deciding.seen_mark(record, choice),
         stewards=len(desk.store.stewards()),
         error=error,
         form=posted.form if posted else {},

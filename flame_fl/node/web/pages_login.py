@@ -64,7 +64,9 @@ async def login(request: Request) -> Response:
 
 def _login(request: Request, desk: Desk, name: str, password: str) -> Response:
     address = address_of(request)
-    keys: dict[str, Rule] = {f"account {name[:64]}": ACCOUNT, f"address {address}": ADDRESS}
+    keys: dict[str, Rule] = {f"account {name[:64]}": ACCOUNT}
+    if not desk.behind_proxy(address):  # everybody has a proxy's address
+        keys[f"address {address}"] = ADDRESS
     if (wait := desk.throttle.take(keys)) > 0:
         return _form(request, status=429, problem="wait", seconds=int(wait) + 1)
     account = desk.accounts.check(name, password)
@@ -110,7 +112,10 @@ def oidc_begin(request: Request) -> Response:
     desk = desk_of(request)
     if desk.oidc is None:
         return RedirectResponse("/login", 303)
-    wait = desk.throttle.take({f"oidc {address_of(request)}": ADDRESS})
+    if request.headers.get("sec-fetch-dest", "document") != "document":  # an image on another's page, say
+        return RedirectResponse("/login", 303)
+    address = address_of(request)
+    wait = 0.0 if desk.behind_proxy(address) else desk.throttle.take({f"oidc {address}": ADDRESS})
     if wait > 0:
         return _form(request, status=429, problem="wait", seconds=int(wait) + 1)
     try:
