@@ -124,8 +124,8 @@ def test_bidirectional_and_invisible_characters_are_spelt_out(lab: WebLab) -> No
     old = lab.file()
     digest = lab.file(make_fab(terms_table(validity=LONG), files={"app/a.py": "# a\u202eb\u200bc\n".encode()}))
     browser = lab.browser("maria")
-    browser.submit(f"/requests/{digest}/decide", "/close", comment="a\u202eb\u200bc")
     assert "\\u202e" in browser.get(f"/requests/{digest}/diff?to={old}").text
+    browser.submit(f"/requests/{digest}/decide", "/close", comment="a\u202eb\u200bc")
     for path in (f"/requests/{digest}", f"/requests/{digest}/diff?to={old}", "/audit", "/"):
         assert not {"\u202e", "\u200b"} & set(browser.get(path).text)
 

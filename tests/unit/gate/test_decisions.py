@@ -10,10 +10,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import NodeBinding
 from flame_fl.contract.statement import Statement, parse_statement
-from flame_fl.gate.approval import ApprovalRecord, Status
-from flame_fl.gate.decisions import Wish, by_key, close_analysis, enter_analysis, enter_project, statement_for
+from flame_fl.gate.approval import SIMULATION_POLICY, ApprovalRecord, Status
+from flame_fl.gate.decisions import (
+    Wish,
+    approve_by_rule,
+    by_key,
+    close_analysis,
+    enter_analysis,
+    enter_project,
+    statement_for,
+)
 from flame_fl.gate.signatures import public_text
 from flame_fl.gate.trust import Trust
+from flame_fl.simulation.policy import identity_file, simulated_key
 from tests.support.gates import TODAY, World, make_fab, manifest_from
 
 ADA, BEN, EVE = (Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32) for n in (1, 2, 3))
@@ -145,3 +154,33 @@ def test_a_removed_stewards_approvals_hold_no_more(world: World) -> None:
     assert world.code(FAB) is None
     world.trust = Trust(world.trust.node_key, {public_text(BEN.public_key()): "ben"})
     assert int(world.code(FAB, leg="2") or 0) == 907
+
+
+def test_a_rule_decides_nothing_that_people_looked_at(world: World) -> None:
+    """Neither what they rejected, between its look and its signature, nor what one of two has signed."""
+    key = simulated_key(identity_file(world.store.path))
+
+    def by_rule() -> ApprovalRecord:
+        manifest = manifest_from(FAB)
+        return approve_by_rule(
+            world.store, world.trust, key, manifest, binding(world), rule=SIMULATION_POLICY, comment="", today=TODAY
+        )
+
+    world.trust = replace(world.trust, needed=2)
+    approve_project(world, ADA, BEN)
+    enter(world, by_key(statement(world), ADA))
+    with pytest.raises(InputError, match="People decide"):
+        by_rule()
+    close_analysis(world.store, record(world), by="ada", comment="")
+    with pytest.raises(InputError, match="People decide"):
+        by_rule()
+    assert record(world).status is Status.REJECTED
+
+
+def test_a_roster_that_changed_meanwhile_is_not_written_back(world: World) -> None:
+    """Who signs sees who takes part."""
+    (seen,) = world.store.projects()
+    world.store.put_project(replace(seen, roster={"here": world.trust.node_key}))
+    signed = by_key(statement_for(seen, None, world.trust, Wish()), ADA)
+    with pytest.raises(InputError, match="roster has changed"):
+        enter_project(world.store, world.trust, seen, signed, today=TODAY)

@@ -2,11 +2,13 @@
 
 import pytest
 
+from flame_fl.contract.fab import read_fab
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.task import Run
 from flame_fl.gate.approval import Status
+from flame_fl.gate.decisions import close_analysis
 from flame_fl.gate.filing import Filing
-from tests.support.gates import World, make_fab, manifest_from
+from tests.support.gates import World, make_fab, manifest_from, zip_of
 
 
 def fabs(count: int) -> list[bytes]:
@@ -50,8 +52,8 @@ def test_it_is_filed_once(world: World) -> None:
 
 @pytest.mark.parametrize(
     "filing",
-    [Filing(max_pending=2), Filing(max_pending_per_submitter=2), Filing(max_bytes=2 * len(fabs(1)[0]) + 100)],
-    ids=["in all", "of one submitter", "room"],
+    [Filing(max_pending=2), Filing(max_pending_per_submitter=2), Filing(max_bytes=20 * len(fabs(1)[0]) + 1000)],
+    ids=["in all", "of one submitter", "room of one submitter"],
 )
 def test_beyond_a_bound_nothing_is_kept(world: World, filing: Filing) -> None:
     """901, and what was filed before stays."""
@@ -64,6 +66,27 @@ def test_one_submitter_does_not_use_up_anothers_room(world: World) -> None:
     filing, (one, two, three, four) = Filing(max_pending_per_submitter=2), fabs(4)
     assert [file(world, filing, fab) for fab in (one, two, three)] == [None, None, RefusalCode.NOT_APPROVED]
     assert file(world, filing, four, "bob") is None
+
+
+def test_what_is_rejected_is_kept_no_longer(world: World) -> None:
+    """Nobody fills the node by asking again and again; what was approved stays for the next diff."""
+    one, two = fabs(2)
+    for fab in (one, two):
+        assert file(world, Filing(), fab) is None
+    first, second = world.store.approvals()
+    close_analysis(world.store, first, by="ada", comment="")
+    assert (world.store.bundle(first.fab_sha256), world.store.bundle(second.fab_sha256)) == (None, two)
+
+
+def test_of_what_waits_the_newest_packing_is_kept(world: World) -> None:
+    """Whoever files the same files packed otherwise does not lock the analysis out."""
+    fab = make_fab()
+    packed = zip_of(reversed(list(read_fab(fab).files.items())))
+    assert manifest_from(packed) == manifest_from(fab)
+    assert int(world.code(packed) or 0) == int(world.code(fab) or 0) == 902
+    (record,) = world.store.approvals()
+    assert world.store.bundle(record.fab_sha256) == fab
+    assert world.store.bundle_bytes() == len(fab)
 
 
 def test_a_decision_makes_room(world: World) -> None:

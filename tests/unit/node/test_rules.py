@@ -1,5 +1,7 @@
 """Rules approve what they state, marked, on the stated terms, once; everything else is a person's."""
 
+from datetime import date
+
 import pytest
 
 from flame_fl.contract.places import Places
@@ -10,10 +12,10 @@ from flame_fl.gate.approval import Status
 from flame_fl.gate.signatures import read_private_key, read_public_key
 from flame_fl.gate.trust import Trust
 from flame_fl.gate.workflow import Gate
-from flame_fl.node.config import DemoSection, NodeFiles, load_config
-from flame_fl.node.rules import decide_by_rules, rules_of
+from flame_fl.node.config import DemoSection, NodeFiles, RuleSection, load_config
+from flame_fl.node.rules import decide_by_rules, fulfils, rules_of
 from flame_fl.node.steward import reject
-from tests.support.gates import make_fab, manifest_from
+from tests.support.gates import ENFORCED, NO_CLAIM, make_fab, manifest_from
 from tests.unit.node.decisions import ask, fab_of
 
 
@@ -99,3 +101,31 @@ def test_it_decides_once(gate: Gate) -> None:
         by_demo(gate, Run(run_id, fab), content_of(fab))
     kinds = [entry["kind"] for entry, _ in gate.store.audit_rows()]
     assert kinds.count("approval-approved") == 1
+
+
+RULE = RuleSection(name="r", projects=("a-project",), max_epsilon=1.0, until=date(2099, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("privacy", "holds"),
+    [
+        ({**ENFORCED, "epsilon_max": 1.0}, True),
+        ({**ENFORCED, "epsilon_max": 1.1}, False),
+        (NO_CLAIM, False),
+        ({**NO_CLAIM, "epsilon_max": 0.1, "delta": 1e-5}, False),
+    ],
+)
+def test_an_epsilon_counts_if_the_gate_enforces_it(privacy: dict[str, object], holds: bool) -> None:
+    """A figure in the terms that nothing enforces bounds nothing."""
+    assert fulfils(RULE, manifest_from(fab_of(privacy=privacy)), date(2026, 1, 1)) is holds
+
+
+def test_a_rule_ends_on_its_day() -> None:
+    manifest = manifest_from(fab_of(privacy={**ENFORCED, "epsilon_max": 1.0}))
+    assert not fulfils(RULE, manifest, date(2099, 1, 2))
+
+
+def test_a_rule_names_projects_or_contents() -> None:
+    """One that approves whatever comes is no approval."""
+    with pytest.raises(ValueError, match="names projects or contents"):
+        RuleSection(name="all", until=date(2099, 1, 1))

@@ -7,9 +7,12 @@ from html.parser import HTMLParser
 import pytest
 from fastapi.routing import APIRoute
 
+from flame_fl.contract.errors import InputError
+from flame_fl.node import dry_run
 from flame_fl.node.web.app import PAGES, make_routes
 from flame_fl.node.web.guard import POLICY
 from flame_fl.node.web.roles import Role
+from flame_fl.sandbox.subprocess import SubprocessSandbox
 from tests.support.gates import ENFORCED, make_fab, terms_table
 from tests.support.web import Fields, WebLab
 from tests.unit.node.decisions import LONG, ask, fab_of
@@ -307,8 +310,17 @@ def test_headers_are_on_every_answer(lab: WebLab) -> None:
     assert "Traceback" not in answers[0].text
 
 
-def test_a_dry_run_becomes_part_of_the_sheet(lab: WebLab) -> None:
+def test_a_dry_run_needs_a_sandbox_that_confines(lab: WebLab) -> None:
+    """Nobody has approved the code: a subprocess could read the node's keys."""
+    record = lab.desk.store.approval(lab.file())
+    assert record is not None
+    with pytest.raises(InputError, match="confines nothing"):
+        dry_run.dry_run(lab.desk.node, lab.desk.gate, record)
+
+
+def test_a_dry_run_becomes_part_of_the_sheet(lab: WebLab, monkeypatch: pytest.MonkeyPatch) -> None:
     """One at a time; its outcome is on the page, and the sheet has another hash then."""
+    monkeypatch.setattr(dry_run, "_sandbox", lambda *_: SubprocessSandbox())
     digest = lab.file()
     record = lab.desk.store.approval(digest)
     assert record is not None
