@@ -37,6 +37,7 @@ class Hub:
         self.answer_after = 0
         self.forgets: list[bool] = []
         self.sessions = 0
+        self.told: list[str] = []
 
     def GetNodes(self, request: Any) -> Any:
         return GetNodesResponse(nodes=[NodeInfo(node_id=i, name=n) for i, n in self.nodes.items()])
@@ -47,6 +48,7 @@ class Hub:
             node = proto.metadata.dst_node_id
             ids.append("" if node in self.lost else proto.metadata.message_id)
             self.sent[proto.metadata.message_id] = node
+            self.told.append(proto.metadata.message_id)
         self.sessions += 1
         trees = request.message_object_trees
         missing = [tree.object_id for tree in trees] if self.forgets else []
@@ -244,3 +246,25 @@ def test_a_hub_that_never_takes_an_object_is_given_up(world: World) -> None:
     with pytest.raises(ObjectPushError):
         world.grid.send_and_receive(world.messages(7))
     assert world.hub.sessions == 3
+
+
+def test_every_diz_hears_the_heads_of_all(world: World) -> None:
+    """In the end each keeps what the others' audit chains said; one alone has nobody to tell."""
+    world.answers(7, 1.0, audit_head="a" * 64, audit_signature="signed")
+    world.answers(8, 1.0, audit_head="b" * 64)
+    world.grid.send_and_receive(world.messages(7, 8, 9), timeout=0.0)
+    for node in (7, 8):
+        world.answers(node, 0.0)
+    told: list[str] = []
+    world.hub.told = told
+    world.grid.tell_heads()
+    assert sorted(world.hub.sent[message_id] for message_id in told) == [7, 8]
+    assert world.events("batch", phase="begun")[-1]["type"] == "query.flame_status"
+
+
+def test_one_diz_alone_is_told_nothing(world: World) -> None:
+    world.answers(7, 1.0, audit_head="a" * 64)
+    world.grid.send_and_receive(world.messages(7))
+    before = len(world.hub.sent)
+    world.grid.tell_heads()
+    assert len(world.hub.sent) == before

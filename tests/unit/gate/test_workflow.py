@@ -14,7 +14,7 @@ from flame_fl.contract.errors import InputError, SandboxError, SandboxTimeoutErr
 from flame_fl.contract.frames import decode
 from flame_fl.contract.ports import Envelope, SandboxSpec
 from flame_fl.contract.refusal import RefusalCode
-from flame_fl.contract.task import Reply, Run
+from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.contract.terms import MessageTerms
 from flame_fl.gate.approval import Status
 from flame_fl.gate.sessions import StoppedError
@@ -445,6 +445,18 @@ class TestStatus:
     def test_status_tells_an_override_out_of_range(self, world: World) -> None:
         world.decide(FAB)
         assert world.gate.status(Run(7, FAB, {"rounds": 99})).content.configs["flame"]["code"] == 908
+
+
+def test_heads_of_others_are_kept_if_the_analysis_is_approved(world: World) -> None:
+    """What the hub tells beside its question: bounded, audited once, and nothing for a stranger's run."""
+    told = {"heads_nodes": ["DIZ-2", "DIZ-3"], "heads": ["a" * 64, "no head"], "heads_signatures": ["", ""]}
+    question = Task(Run(7, FAB), "", STATUS_MESSAGE, "", Content(configs={"flame": told}))
+    world.gate.handle(question)
+    assert "heads-witnessed" not in [kind for kind, _ in world.audit()]
+    world.decide(FAB)
+    for _ in range(2):
+        world.gate.handle(question)
+    assert [body["heads"] for kind, body in world.audit() if kind == "heads-witnessed"] == [1]
 
 
 def test_every_decision_is_in_the_chain(world: World) -> None:
