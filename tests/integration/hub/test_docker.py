@@ -20,9 +20,9 @@ def client() -> docker.DockerClient:
     return engine()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def lab(client: docker.DockerClient) -> Iterator[Lab]:
-    """A hub that runs ServerApps in containers, with one node; each test leaves it up. No container outlives it."""
+    """A hub that runs ServerApps in containers, with one node, for each test: a stock SuperNode keeps what a killed run left it. No container outlives it."""
     lab = Lab()
     try:
         lab.init(sandbox="docker", image=test_image(client))
