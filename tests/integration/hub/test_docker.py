@@ -22,7 +22,10 @@ def client() -> docker.DockerClient:
 
 @pytest.fixture
 def lab(client: docker.DockerClient) -> Iterator[Lab]:
-    """A hub that runs ServerApps in containers, with one node, for each test: a stock SuperNode keeps what a killed run left it. No container outlives it."""
+    """A hub that runs ServerApps in containers, with one node, for each test; no container outlives it.
+
+    A stock SuperNode keeps what a killed run left it, and would hold up the next test.
+    """
     lab = Lab()
     try:
         lab.init(sandbox="docker", image=test_image(client))
