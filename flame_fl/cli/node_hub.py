@@ -125,7 +125,7 @@ def _when(seconds: float) -> str:
 
 
 def _section(node: "Node") -> "FlameHubSection":
-    section: FlameHubSection | None = getattr(node.config, "flame_hub", None)
+    section = node.config.flame_hub
     if section is None:
         raise InputError(
             "This node asks no FLAME Hub: node.toml has no [flame_hub].",

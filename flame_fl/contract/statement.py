@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationError
 
-from flame_fl.contract.canonical import canonical_json, sha256_hex
+from flame_fl.contract.canonical import canonical_json, digest
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.terms import Project
 from flame_fl.contract.words import Frozen
@@ -74,4 +74,4 @@ def parse_statement(text: bytes | str) -> Statement:
 
 def project_digest(project: Project) -> str:
     """Digest of what a project approval is about: the same at every DIZ."""
-    return sha256_hex(canonical_json(project.model_dump(mode="json")))
+    return digest(project.model_dump(mode="json"))

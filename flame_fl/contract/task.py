@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Final
 
 from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.content import Content
 from flame_fl.contract.frames import encode
 from flame_fl.contract.terms import Scalar
+
+STATUS_MESSAGE: Final = "query.flame_status"
+"""What a gate answers itself: how the analysis stands at its DIZ. No sandbox, no data."""
 
 
 @dataclass(frozen=True)

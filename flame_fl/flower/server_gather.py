@@ -21,11 +21,11 @@ from flwr.app import Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
 
 from flame_fl.contract.errors import FlameError
+from flame_fl.contract.task import STATUS_MESSAGE
 from flame_fl.flower.server_events import EventLog, gate_record
 from flame_fl.flower.server_roster import Answer, End, Go, Hold, Standing, answer_of, decide, pause_seconds
 from flame_fl.flower.server_wish import WaitLeft
 
-STATUS_MESSAGE: Final = "query.flame_status"
 _ANSWER_SECONDS: Final = 60.0
 _CONNECT_SECONDS: Final = 60.0
 _WISH_SECONDS: Final = 5.0  # so long a run whose stewards have not decided is held, until its researcher's wish is here

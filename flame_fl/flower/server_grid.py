@@ -14,12 +14,12 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.superlink.grid import HttpGrid
 
+from flame_fl.contract.task import STATUS_MESSAGE
 from flame_fl.flower.server_client import RelayClient
 from flame_fl.flower.server_events import EventLog, content_bytes, gate_record, watched_metrics
 
 _FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 0.1, 1.0, 1.3
 _PUSHES = 3
-_STATUS = "query.flame_status"
 _MOST_HEADS, _HEADS_SECONDS, _HEADS_TTL_SECONDS = 1000, 10.0, 60.0
 _NO_REPLY = "no answer in time"
 
@@ -172,7 +172,7 @@ class RelayGrid(HttpGrid):
         )
         content = RecordDict({"flame": record})
         self.send_and_receive(
-            [Message(content, dst_node_id=node, message_type=_STATUS, ttl=_HEADS_TTL_SECONDS) for node in nodes],
+            [Message(content, dst_node_id=node, message_type=STATUS_MESSAGE, ttl=_HEADS_TTL_SECONDS) for node in nodes],
             timeout=_HEADS_SECONDS,
         )
 

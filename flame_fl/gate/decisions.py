@@ -4,6 +4,7 @@ An approval is entered with a signature, of a steward or, where a rule decides, 
 withdraw needs none: it only ever closes. Each rejection or withdrawal makes every earlier signature worthless.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -17,7 +18,7 @@ from flame_fl.gate.approval import ApprovalRecord, ProjectRecord, Status
 from flame_fl.gate.decision_store import Decision
 from flame_fl.gate.signatures import APPROVAL_NAMESPACE, sign
 from flame_fl.gate.store import Store
-from flame_fl.gate.trust import Signed, Subject, Trust, signer
+from flame_fl.gate.trust import Signed, Subject, Trust, enough, holding, signer
 
 FRESH = timedelta(days=7)
 _SKEW = timedelta(minutes=10)
@@ -105,12 +106,12 @@ def enter_analysis(
         record = replace(known, steward_terms=steward_terms, unsafe_open=unsafe_open, data=binding.data)
         subject = _subject(record, binding)
         kept, made = _with(record.signatures, subject, trust, signed, today)
-        status = Status.APPROVED if _enough(kept, subject, trust, today) else Status.PENDING
+        status = Status.APPROVED if enough(kept, trust) else Status.PENDING
         record = replace(
             record,
             status=status,
             binding_digest=binding.digest,
-            signatures=kept,
+            signatures=tuple(kept.values()),
             by=_names(kept),
             at=made.at,
             comment=made.comment,
@@ -133,8 +134,15 @@ def enter_project(
             raise InputError("The roster has changed since.", mend="Read the project again, then decide.")
         record = replace(record, number=known.number if known else 0, signatures=known.signatures if known else ())
         kept, made = _with(record.signatures, record.subject, trust, signed, today)
-        status = Status.APPROVED if _enough(kept, record.subject, trust, today) else Status.PENDING
-        record = replace(record, status=status, signatures=kept, by=_names(kept), at=made.at, comment=made.comment)
+        status = Status.APPROVED if enough(kept, trust) else Status.PENDING
+        record = replace(
+            record,
+            status=status,
+            signatures=tuple(kept.values()),
+            by=_names(kept),
+            at=made.at,
+            comment=made.comment,
+        )
         store.put_project(record, made)
     return record
 
@@ -240,8 +248,8 @@ def _subject(record: ApprovalRecord | ProjectRecord, binding: NodeBinding | None
 
 def _with(
     signatures: tuple[Signed, ...], subject: Subject, trust: Trust, signed: tuple[Statement, str], today: date
-) -> tuple[tuple[Signed, ...], Decision]:
-    """The signatures that hold, with the new one, and the decision it makes."""
+) -> tuple[dict[str, Signed], Decision]:
+    """The signatures that hold, by key, with the new one last, and the decision it makes."""
     statement, signature = signed
     new = Signed(statement, signature, "")
     key = signer(new, subject, trust, today)
@@ -252,8 +260,8 @@ def _with(
             mend="Make a new statement here, and sign it.",
         )
     name = f"rule {statement.rule}" if statement.rule else trust.stewards[key]
-    holding = {signer(old, subject, trust, today): old for old in signatures if _holds(old, subject, trust, today)}
-    if key in holding and statement.at <= holding.pop(key).statement.at:
+    kept, _ = holding(signatures, subject, trust, today)
+    if key in kept and statement.at <= kept.pop(key).statement.at:
         raise InputError(f"{name} has signed this already.", mend="Another steward must sign.")
     made = Decision(
         subject.subject,
@@ -267,24 +275,11 @@ def _with(
         signature,
         key,
     )
-    return (*holding.values(), replace(new, by=name)), made
+    return {**kept, key: replace(new, by=name)}, made
 
 
-def _holds(signed: Signed, subject: Subject, trust: Trust, today: date) -> bool:
-    try:
-        signer(signed, subject, trust, today)
-    except InputError:
-        return False
-    return True
-
-
-def _enough(kept: tuple[Signed, ...], subject: Subject, trust: Trust, today: date) -> bool:
-    keys = {signer(signed, subject, trust, today) for signed in kept}
-    return any(signed.statement.rule for signed in kept) or len(keys) >= trust.needed
-
-
-def _names(signatures: tuple[Signed, ...]) -> str:
-    return ", ".join(signed.by.removeprefix("rule ") for signed in signatures)
+def _names(kept: Mapping[str, Signed]) -> str:
+    return ", ".join(signed.by.removeprefix("rule ") for signed in kept.values())
 
 
 def _now() -> str:

@@ -87,25 +87,38 @@ def signer(signed: Signed, subject: Subject, trust: Trust, today: date) -> str:
     return key
 
 
+def holding(
+    signatures: Iterable[Signed], subject: Subject, trust: Trust, today: date
+) -> tuple[dict[str, Signed], list[tuple[Signed, str]]]:
+    """The signatures that hold, by key, and those that do not, each with why."""
+    kept: dict[str, Signed] = {}
+    faults: list[tuple[Signed, str]] = []
+    for signed in signatures:
+        try:
+            kept[signer(signed, subject, trust, today)] = signed
+        except InputError as err:
+            faults.append((signed, err.message))
+    return kept, faults
+
+
+def enough(kept: Mapping[str, Signed], trust: Trust) -> bool:
+    """Whether these make an approval: one rule's, or those of as many different stewards as the node asks for."""
+    return any(signed.statement.rule for signed in kept.values()) or len(kept) >= trust.needed
+
+
 def require_signatures(signatures: Iterable[Signed], subject: Subject, trust: Trust, today: date) -> None:
-    """Check that enough hold: one rule's, or those of as many different stewards as the node asks for.
+    """Check that enough signatures hold.
 
     Raises:
         RefusedError: 907, a key or rule stands no longer or a last day is over; 901, too few for another reason.
     """
-    keys, faults, any_rule = set(), [], False
-    for signed in signatures:
-        try:
-            keys.add(signer(signed, subject, trust, today))
-            any_rule |= bool(signed.statement.rule)
-        except InputError as err:
-            faults.append((signed, err.message))
-    if any_rule or len(keys) >= trust.needed:
+    kept, faults = holding(signatures, subject, trust, today)
+    if enough(kept, trust):
         return
     lapsed = any(_lapsed(signed, trust, today) for signed, _ in faults)
     code = RefusalCode.WITHDRAWN_OR_EXPIRED if lapsed else RefusalCode.NOT_APPROVED
     why = "; ".join(f"{signed.by}: {message}" for signed, message in faults[:4])
-    raise RefusedError(code, f"{len(keys)} of {trust.needed} signatures hold" + (f" ({why})" if why else ""))
+    raise RefusedError(code, f"{len(kept)} of {trust.needed} signatures hold" + (f" ({why})" if why else ""))
 
 
 def _lapsed(signed: Signed, trust: Trust, today: date) -> bool:

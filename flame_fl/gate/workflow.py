@@ -35,7 +35,7 @@ from flame_fl.contract.frames import FrameError, decode, encode
 from flame_fl.contract.manifest import Manifest, NodeBinding
 from flame_fl.contract.ports import ExternalApprovals, NoExternal, NoiseSource, Sandbox
 from flame_fl.contract.refusal import Refusal, RefusalCode, RefusedError
-from flame_fl.contract.task import Reply, Run, Task
+from flame_fl.contract.task import STATUS_MESSAGE, Reply, Run, Task
 from flame_fl.contract.terms import Scalar, Terms
 from flame_fl.data.offer import Offers
 from flame_fl.gate.allow_list import rejected
@@ -53,7 +53,6 @@ from flame_fl.gate.verify import NodeLimits, Verified, Verifier
 
 __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 
-STATUS_MESSAGE = "query.flame_status"
 OWN_RECORD = "flame"  # what the gate itself says in a reply
 _UNLIMITED_RUNS = 1 << 31
 _MOST_SHAPES = 1000  # in one audit entry
@@ -404,14 +403,6 @@ class Gate:
             RefusedError: 901, nothing more is taken.
         """
         return self.filing.file(self.store, manifest, run)
-
-    def require_approved(self, manifest: Manifest) -> None:
-        """Whether an analysis could run now; nothing is filed, nothing is run.
-
-        Raises:
-            RefusedError: 901, 902, 907 or 908.
-        """
-        self._verifier.approved(manifest)
 
     def manifest(self, run: Run) -> Manifest:
         """What a bundle states, from its bytes.

@@ -6,16 +6,15 @@ approved once and no longer is counts as withdrawn. Ids of the Hub only state wh
 that this DIZ's own stewards approved.
 """
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from flame_fl.contract.addresses import service_url
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.ports import Verdict
 from flame_fl.contract.refusal import RefusalCode
@@ -25,22 +24,12 @@ _CLOCK_SLACK_SECONDS = 5.0
 
 
 def _url(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in {"https", "http"} or not host or parts.port == 0 or not url.isprintable() or " " in url:
-        raise ValueError("must be a URL such as https://core.hub.example")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ValueError("must be scheme, host, port and path only; the secret belongs into keys/flame-hub.secret")
-    if parts.scheme == "http" and not _loopback(host):
-        raise ValueError("must be https: with http, the secret and the answers could be read and changed on their way")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return service_url(
+        url,
+        example="https://core.hub.example",
+        login="the secret belongs into keys/flame-hub.secret",
+        risk="the secret and the answers could be read and changed on their way",
+    )
 
 
 def _uuid(text: str) -> str:

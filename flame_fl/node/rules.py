@@ -8,7 +8,7 @@ from datetime import date
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from flame_fl.contract.canonical import canonical_json, sha256_hex
+from flame_fl.contract.canonical import digest
 from flame_fl.contract.errors import FlameError
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.refusal import RefusedError
@@ -23,9 +23,9 @@ from flame_fl.node.config import NodeConfig, RuleSection
 
 def rules_of(config: NodeConfig) -> dict[str, str]:
     """Digests of the rules that stand, by name."""
-    found = {rule.name: sha256_hex(canonical_json(rule.model_dump(mode="json"))) for rule in config.approval.rules}
+    found = {rule.name: digest(rule.model_dump(mode="json")) for rule in config.approval.rules}
     if config.demo.approve_content:
-        found[DEMO_POLICY] = sha256_hex(canonical_json(config.demo.model_dump(mode="json")))
+        found[DEMO_POLICY] = digest(config.demo.model_dump(mode="json"))
     return found
 
 

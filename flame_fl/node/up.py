@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
-from flame_fl.contract.canonical import canonical_json, sha256_hex
+from flame_fl.contract.canonical import digest
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.data.files import remove_tree
 from flame_fl.flower.runtime import NodeRuntime
@@ -140,7 +140,7 @@ def _agent(node: Node, say: Callable[[str], None], closing: ExitStack) -> Agent:
 
 def note_start(node: Node, store: Store) -> None:
     """Record that the gate starts, and with which settings; that they are others than before, too."""
-    settings = sha256_hex(canonical_json(node.config.model_dump(mode="json")))
+    settings = digest(node.config.model_dump(mode="json"))
     before = (store.last_of("gate-started") or {}).get("settings", "")
     if before and before != settings:
         store.record("settings-changed", {"settings": settings, "before": before})

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import Places
@@ -80,7 +80,7 @@ def open_store(node: Node, closing: ExitStack) -> Store:
 
 
 def trust_of(node: Node, store: Store) -> Trust:
-    """Whose signatures make an approval here, as it is now.
+    """Whose signatures make an approval here, by the settings, and by the stewards as they are now.
 
     Raises:
         InputError: The node's identity cannot be read.
@@ -138,12 +138,13 @@ def open_gate(
     Raises:
         InputError: As `make_sandbox`.
     """
+    trust = trust_of(node, store)
     return Gate(
         node=node.config.node.name,
         node_id=node_id,
         store=store,
         sandbox=make_sandbox(node),
-        trust=lambda: trust_of(node, store),
+        trust=lambda: replace(trust, stewards=store.stewards()),  # the rest is of the settings, read once
         filing=node.config.approval.filing(),
         external=external or NoExternal(),
         data=NodeOffers(node.data.registry, node.data.patients, node.data_key),

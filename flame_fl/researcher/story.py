@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from flame_fl.contract.refusal import RefusalCode
+from flame_fl.contract.task import STATUS_MESSAGE
 from flame_fl.contract.terms import Scalar
 from flame_fl.report.facts import RoundFacts
 from flame_fl.researcher.gathering import Gathering, gathering_of
 
-STATUS_MESSAGE = "query.flame_status"
 _CODES = {int(code) for code in RefusalCode}
 # the gate had approved, and the app or what it sent failed
 _FAILURES = {RefusalCode.RELEASE_REJECTED, RefusalCode.SANDBOX_FAILED, RefusalCode.SANDBOX_TIMEOUT}

@@ -11,7 +11,6 @@ credentials = "fhir.secrets"      # user = "…", password = "…"; for bearer: 
 ```
 """
 
-import ipaddress
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from flame_fl.contract.addresses import service_url
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.words import Frozen
 from flame_fl.data import records
@@ -42,22 +42,12 @@ _INCLUDED = {
 
 
 def _base(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme not in {"https", "http"} or not host or parts.port == 0 or not url.isprintable():
-        raise ValueError("must be a URL such as https://fhir.example.org/fhir")
-    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise ValueError("must be scheme, host, port and path only; a login belongs into the credentials file")
-    if parts.scheme == "http" and not _loopback(host):
-        raise ValueError("must be https: with http, data and requests could be read on their way")
-    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return service_url(
+        url,
+        example="https://fhir.example.org/fhir",
+        login="a login belongs into the credentials file",
+        risk="data and requests could be read on their way",
+    )
 
 
 def _view(word: str) -> str:

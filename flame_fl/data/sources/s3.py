@@ -7,7 +7,6 @@ words, not even in an error's context. Where an error is translated, it is raise
 
 import errno
 import hashlib
-import ipaddress
 import logging
 import os
 import shutil
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, StringConstraints
 
+from flame_fl.contract.addresses import is_loopback
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.words import Frozen
 from flame_fl.data.kind import require
@@ -50,16 +50,9 @@ def _endpoint(url: str) -> str:
         or parts.fragment
     ):
         raise ValueError("must be scheme, host and port only")
-    if parts.scheme == "http" and not _loopback(host):
+    if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("must be https: with http, data and requests could be read on their way")
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _folder(prefix: str) -> str:
@@ -144,7 +137,7 @@ def _client(source: S3Source) -> Any:
         connect_timeout=10,
         read_timeout=60,
         # A proxy of the environment's is not on the way to this very machine.
-        proxies={} if _loopback(urlsplit(source.endpoint).hostname or "") else None,
+        proxies={} if is_loopback(urlsplit(source.endpoint).hostname or "") else None,
         # Other servers than Amazon's may not know the newer checksums.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -1,11 +1,11 @@
 """`[web]` of node.toml: where the steward's page listens, and who may log in through the hospital's own login."""
 
-import ipaddress
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from flame_fl.contract.addresses import is_loopback
 from flame_fl.contract.words import Frozen
 from flame_fl.node.web.roles import Role
 
@@ -97,11 +97,3 @@ class WebSection(Frozen):
         public = urlsplit(self.origin).hostname or ""
         here = ("localhost", "127.0.0.1", "::1") if is_loopback(self.host) else ()
         return frozenset({self.host, public, *self.allowed_hosts, *here})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
