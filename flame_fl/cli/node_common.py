@@ -31,6 +31,11 @@ def gate_of(node: "Node", closing: ExitStack) -> "Gate":
     return open_gate(node, open_store(node, closing))
 
 
+def note_user(gate: "Gate", act: str, subject: str, digest: str) -> None:
+    """Which local user entered a signature: the decision itself names the key, which several people may use."""
+    gate.store.record("cli-decision", {"user": user(), "act": act, "subject": subject, "digest": digest})
+
+
 def user() -> str:
     """Who runs this.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flame_fl.cli.console import escaped, stdout
-from flame_fl.cli.node_common import AsJson, gate_of, open_here, user
+from flame_fl.cli.node_common import AsJson, gate_of, note_user, open_here, user
 from flame_fl.contract.errors import InputError
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ def approve(
                 write_statement(statement_out, statement_of(gate, what, wish))
                 return
             decided = approve_with_key(gate, what, key_of(node.files, key), wish, with_project=with_project)
+        note_user(gate, "approve", "analysis", decided.digest)
     show_decision(decided, as_json=as_json)
 
 

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from flame_fl.cli.console import escaped, stdout
-from flame_fl.cli.node_common import AsJson, gate_of, open_here, user
+from flame_fl.cli.node_common import AsJson, gate_of, note_user, open_here, user
 from flame_fl.cli.node_decide import (
     Comment,
     Key,
@@ -102,6 +102,7 @@ def approve(
                 return
             signed = by_key(stated, key_of(node.files, key))
         decided = approve_project(gate, record, signed)
+        note_user(gate, "approve", "project", decided.digest)
     _show(decided, as_json=as_json)
 
 

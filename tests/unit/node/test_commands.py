@@ -135,6 +135,8 @@ class TestDecisions:
         assert digest[:12] in flame("node", "requests").out
         decided = asjson(flame("node", "approve", digest[:8], "--with-project", "--comment", "seen", "--json"))
         assert (decided["status"], decided["by"]) == ("approved", NODE_HELD)
+        (entered,) = [e["body"] for e, _ in gate.store.audit_rows() if e["kind"] == "cli-decision"]
+        assert (entered["user"], entered["act"], entered["digest"]) == ("ada", "approve", digest)
         assert ask(gate, fab_of(), leg="2") is RefusalCode.SANDBOX_FAILED
         assert asjson(flame("node", "requests", "--json")) == []
         assert [r["status"] for r in asjson(flame("node", "requests", "--all", "--json"))] == ["approved"]
