@@ -10,6 +10,7 @@ import typer
 
 from flame_fl.cli.console import escaped, stdout
 from flame_fl.cli.sheet import print_sheet
+from flame_fl.cli.utility import utility
 from flame_fl.contract.errors import InputError
 
 cli = typer.Typer(help="Write, check and bundle a federated app.", no_args_is_help=True)
@@ -30,6 +31,7 @@ def new(folder: Annotated[Path, typer.Argument(help="Folder to make; its name is
 @cli.command("check")
 def check(folder: Folder, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Print the manifest and what a steward will see; exit code 2 if the terms are malformed or missing."""
+    from flame_fl.cli.usefulness import signal_to_noise
     from flame_fl.contract.fab import read_fab
     from flame_fl.contract.manifest import manifest_of
     from flame_fl.flower.bundle import build_fab
@@ -43,7 +45,9 @@ def check(folder: Folder, as_json: Annotated[bool, typer.Option("--json")] = Fal
             mend="Add [tool.flame] to its pyproject.toml; `flame app new` writes an example.",
         )
     if as_json:
-        typer.echo(json.dumps({"digest": manifest.digest, "fab_sha256": fab.sha256, "manifest": manifest.as_json()}))
+        said = {"digest": manifest.digest, "fab_sha256": fab.sha256, "manifest": manifest.as_json()}
+        ratios = {kind: ratio for kind, (_, ratio) in signal_to_noise(manifest.terms).items()}
+        typer.echo(json.dumps(said | {"signal_to_noise": ratios}))
         return
     print_sheet(manifest, manifest.terms, title="What a steward will see", about_code=f", {len(fab.files)} files")
 
@@ -65,6 +69,21 @@ def mock(
     for node in range(1, nodes + 1):
         make(found, rows, seed * 1000 + node, out / f"DIZ-{node}" / store)
     stdout.print(f"{rows} made-up records for each of {nodes} virtual DIZ in {escaped(out)}", highlight=False)
+
+
+cli.command("utility")(utility)
+
+
+@cli.command("membership")
+def membership(
+    table: Annotated[Path, typer.Argument(help="Scores (CSV or Parquet), as the app's own tool writes them.")],
+    run: Annotated[Path | None, typer.Option(help="The run's folder: its claim stands beside the attacks.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; without it, the table's.")] = None,
+) -> None:
+    """Judge how well a model's losses tell on whose records it was trained. Nothing of it leaves this machine."""
+    from flame_fl.simulation.membership import membership as judge
+
+    stdout.print(escaped(judge(table, run, out)), highlight=False, soft_wrap=True)
 
 
 @cli.command("build")

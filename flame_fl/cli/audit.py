@@ -81,7 +81,7 @@ def verify(
             mine = {(f, h.head): h for f, heads in held.items() for h in heads if h.node in names}
             compared |= {f for f, _ in mine}
             findings = _checked(state, chain, public, mine)
-            debits = database.rows("SELECT COUNT(*) FROM ledger")[0][0]
+            debits = database.rows("SELECT COUNT(*) FROM debits")[0][0]
             found.append(_told(state, findings, debits) | ({"heads": len(mine)} if against else {}))
     if missing := [file for file in held if file not in compared]:
         raise InputError(

@@ -13,12 +13,14 @@ from rich.table import Table
 from flame_fl.cli import (
     audit,
     image,
+    node_budget,
     node_consent,
     node_data,
     node_decide,
     node_diff,
     node_hub,
     node_project,
+    node_reconcile,
     node_steward,
     node_web,
 )
@@ -35,6 +37,7 @@ cli.add_typer(node_data.cli, name="data")
 cli.add_typer(node_consent.cli, name="consent")
 cli.add_typer(node_project.cli, name="project")
 cli.add_typer(node_steward.cli, name="steward")
+cli.add_typer(node_budget.cli, name="budget")
 cli.add_typer(node_web.cli, name="account")
 cli.add_typer(node_hub.hub, name="flame-hub")
 cli.add_typer(audit.audit, name="audit")
@@ -221,6 +224,7 @@ for _name, _command in (
     ("reject", node_decide.reject),
     ("withdraw", node_decide.withdraw),
     ("stop", node_decide.stop),
+    ("reconcile", node_reconcile.reconcile),
     ("web", node_web.web),
 ):
     cli.command(_name)(_command)

@@ -59,6 +59,13 @@ def add(
     plain_ids: Annotated[
         bool, typer.Option("--plain-ids", help="Show ids as they are, for public and made-up data only.")
     ] = False,
+    namespace: Annotated[
+        str,
+        typer.Option(
+            help="Which patients the ids name: stores of one namespace share one privacy budget. Another one is for"
+            " ids that can never name the same people."
+        ),
+    ] = "patients",
     as_json: AsJson = False,
 ) -> None:
     """Offer a store: look at it, hash it, report on its quality. Approvals bind the content and the rule."""
@@ -66,7 +73,9 @@ def add(
     from flame_fl.node.wiring import open_store
 
     node = open_here()
-    wanted = _spec(folder, spec, _Flags(kind, table, patient_id, record_id, tuple(file or ()), mock, plain_ids))
+    wanted = _spec(
+        folder, spec, _Flags(kind, table, patient_id, record_id, tuple(file or ()), mock, plain_ids, namespace)
+    )
     _require_sandbox(node, wanted)
     with ExitStack() as closing, _working(node, copy, quiet=as_json, replace=replace) as how:
         registration = register(node.data, open_store(node, closing), name, wanted, how)
@@ -247,6 +256,7 @@ class _Flags(NamedTuple):
     files: tuple[str, ...]
     mock: bool
     plain_ids: bool
+    namespace: str
 
 
 def _spec(folder: Path | None, file: Path | None, flags: _Flags) -> "StoreSpec":
@@ -256,7 +266,7 @@ def _spec(folder: Path | None, file: Path | None, flags: _Flags) -> "StoreSpec":
     if (folder is None) == (file is None):
         raise InputError("Give the folder of the store, or --spec.", mend="flame node data add NAME FOLDER --table …")
     if file is not None:
-        if flags != _Flags("table", "", "", "", (), False, False):
+        if flags != _Flags("table", "", "", "", (), False, False, "patients"):
             raise InputError(
                 "--spec says it all; the other options would be left out.", mend="Write them into the file."
             )
@@ -276,6 +286,7 @@ def _spec(folder: Path | None, file: Path | None, flags: _Flags) -> "StoreSpec":
     stated = {
         "layout": layout | ({"record_id": flags.record_id} if flags.record_id else {}),
         "source": {"type": "folder", "path": str(Path(str(folder)).expanduser().resolve())},
+        "namespace": flags.namespace,
         "pseudonyms": not flags.plain_ids,
         "mock": flags.mock,
     }

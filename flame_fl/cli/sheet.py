@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.usefulness import print_usefulness
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.terms import DataStore, Terms
 
@@ -94,8 +95,7 @@ def print_sheet(manifest: Manifest, terms: Terms, *, title: str, about_code: str
         for metric in message.metrics:
             leaves.add_row(kind, str(message.per_run), escaped(f"{metric.record}/{metric.name}"), metric.kind, "")
     stdout.print(leaves)
-    if (line := usefulness(terms)) is not None:
-        stdout.print(escaped(line), highlight=False)
+    print_usefulness(terms)
 
 
 def reads_in_words(store: DataStore) -> str:
@@ -118,33 +118,31 @@ def reads_in_words(store: DataStore) -> str:
 def privacy_in_words(terms: Terms) -> str:
     """One sentence a data protection officer can read."""
     p = terms.privacy
-    if p.ground == "enforced":
-        return (
-            f"The gate clips each DIZ's update to {p.clip_norm:g} and adds noise {p.noise_multiplier:g} times that, "
-            f"whatever the code does: at most ε = {p.epsilon_max:g} at δ = {p.delta:g} for the whole DIZ (unit: site)."
-        )
+    if p.claims:
+        return f"{_mechanism_in_words(terms)}: at most ε = {p.epsilon_max:g} at δ = {p.delta:g} (unit: {p.unit})."
     if p.mechanism == "clip":
         return f"No bound is claimed. The gate clips each update to {p.clip_norm:g}: less influence, same disclosure."
     return "No bound is claimed. What leaves is protected by your review of the code and of the list below."
 
 
-def usefulness(terms: Terms) -> str | None:
-    """Predicted signal to noise of one DIZ's update, told before anybody is asked; None without noise."""
+def _mechanism_in_words(terms: Terms) -> str:
     p = terms.privacy
-    if p.ground != "enforced" or p.noise_multiplier is None:
-        return None
-    worst = 0
-    for message in terms.messages.values():
-        size = 0
-        for array in message.arrays:
-            count = 1
-            for dimension in array.exact_shape or ():
-                count *= dimension
-            size += count
-        worst = max(worst, size)
-    ratio = 1.0 / (p.noise_multiplier * max(worst, 1) ** 0.5)
-    verdict = "usable" if ratio >= 1 else "unusable"
-    return (
-        f"Signal to noise of one update: at most {ratio:.3g} ({worst} numbers, noise of each {p.noise_multiplier:g} × "
-        f"clip_norm): {verdict}. With k DIZ averaged it grows by √k."
-    )
+    noise = f"adds noise {p.noise_multiplier:g} times that"
+    clip = f"update to {p.clip_norm:g}"
+    if p.ground == "enforced" and p.unit == "site":
+        return f"The gate clips each DIZ's {clip} and {noise}, whatever the code does, for the whole DIZ"
+    if p.ground == "enforced":
+        return (
+            f"The gate runs the code on {p.blocks} blocks of patients, each by itself for {p.slot_seconds:g} seconds,"
+            f" clips each block's {clip}, {noise} to their sum and divides by {p.blocks}, whatever the code does"
+        )
+    if p.mechanism == "sums":
+        done = f"sums up one contribution per patient, clips each to {p.clip_norm:g} and {noise}"
+    else:
+        done = (
+            f"trains by {p.steps} steps per message, each on a random {p.sample_rate:.3g} of the patients, clips each"
+            f" patient's gradient to {p.clip_norm:g} and {noise}"
+        )
+    if p.ground == "vetted":
+        return f"Code of flame_fl's, in the app's place, {done}"
+    return f"Reviewed only, not against hostile code: the app says that code of flame_fl's {done}"

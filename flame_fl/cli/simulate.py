@@ -38,7 +38,11 @@ def simulate(
     app: App,
     nodes: Nodes = None,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with one subfolder per virtual DIZ, and in it one per data store.")
+        Path | None,
+        typer.Option(
+            help="Folder with one subfolder per virtual DIZ, and in it one per data store; without it an app that "
+            "names [tool.flame.simulation] makes its own."
+        ),
     ] = None,
     sandbox: Annotated[Sandboxes, typer.Option(help="Where the ClientApps run.")] = "subprocess",
     image: Annotated[str | None, typer.Option(help="With --sandbox docker: an image on the engine.")] = None,
@@ -54,11 +58,16 @@ def simulate(
     ] = None,
     deny: Annotated[list[str] | None, typer.Option(help="A virtual DIZ that rejects the analysis; repeatable.")] = None,
     privacy: Annotated[
-        Literal["none", "site"] | None,
+        Literal["none", "site", "patient"] | None,
         typer.Option(help="Derive an analysis with these privacy terms (its own digest)."),
     ] = None,
-    epsilon: Annotated[float | None, typer.Option(help="With --privacy site: the whole run's epsilon per DIZ.")] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="With --privacy site: L2 bound of one DIZ's update.")] = None,
+    epsilon: Annotated[
+        float | None, typer.Option(help="With --privacy site or patient: the whole run's epsilon per DIZ.")
+    ] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="With --privacy: L2 bound of one update.")] = None,
+    blocks: Annotated[
+        int | None, typer.Option(help="With --privacy patient: blocks of patients per DIZ (default 16).")
+    ] = None,
     messages: Annotated[
         list[str] | None, typer.Option(help="With --privacy: keep only this message type; repeatable.")
     ] = None,
@@ -75,6 +84,8 @@ def simulate(
     from flame_fl.simulation.derive import PrivacyWish
     from flame_fl.simulation.run import Settings
 
+    if data is None and (made := prepared(app, nodes or 3, seed, as_json=as_json)) is not None:
+        data, nodes = made, nodes or 3
     settings = Settings(
         app=app,
         data=data,
@@ -84,7 +95,7 @@ def simulate(
         policy=policy,
         deny=tuple(deny or ()),
         overrides=parse_overrides(run_config or []),
-        wish=PrivacyWish(privacy, epsilon, clip_norm=clip_norm, messages=tuple(messages or ())),
+        wish=PrivacyWish(privacy, epsilon, clip_norm=clip_norm, messages=tuple(messages or ()), blocks=blocks),
         out=out,
         state=state,
         seed=seed,
@@ -124,9 +135,7 @@ def demo(
         )
     module, folder = terms.simulation.module, data / f"{terms.project.id}-{nodes}-{seed}"
     say("1 Data of the virtual DIZ", as_json=as_json)
-    arguments = ["prepare", "--out", str(folder), "--nodes", str(nodes), "--seed", str(seed)]
-    with stdout_kept_free() if as_json else nullcontext():
-        run_app_tool(module, arguments, app)
+    _prepare(app, module, folder, nodes, seed, as_json=as_json)
     settings = Settings(
         app=app,
         data=folder,
@@ -150,6 +159,33 @@ def demo(
         run_app_tool(module, arguments, app)
     write_report(outcome.folder, outcome.facts.model_copy(update={"derived": tuple(derived)}))
     show(outcome, as_json=as_json)
+
+
+def prepared(app: Path, nodes: int, seed: int, *, as_json: bool) -> Path | None:
+    """Data that the app's own tool makes, for a simulation that was given none; None if it needs none or has no tool.
+
+    Raises:
+        InputError: The app cannot be read.
+    """
+    from flame_fl.contract.fab import read_fab
+    from flame_fl.contract.manifest import manifest_of
+    from flame_fl.flower.bundle import build_fab
+
+    terms = manifest_of(read_fab(build_fab(app))).terms
+    if terms is None or terms.simulation is None or not terms.data:
+        return None
+    folder = Path("flame-data") / f"{terms.project.id}-{nodes}-{seed}"
+    say("Data of the virtual DIZ, made by the app's own tool", as_json=as_json)
+    _prepare(app, terms.simulation.module, folder, nodes, seed, as_json=as_json)
+    return folder
+
+
+def _prepare(app: Path, module: str, folder: Path, nodes: int, seed: int, *, as_json: bool) -> None:
+    from flame_fl.simulation.demo import run_app_tool
+
+    arguments = ["prepare", "--out", str(folder), "--nodes", str(nodes), "--seed", str(seed)]
+    with stdout_kept_free() if as_json else nullcontext():
+        run_app_tool(module, arguments, app)
 
 
 def run_watched(settings: "Settings", *, as_json: bool, brief: bool = False) -> "Outcome":
@@ -201,9 +237,10 @@ def _show_end(outcome: "Outcome") -> None:
         table.add_column(column)
     for node in outcome.facts.nodes:
         refused = ", ".join(f"{r.code} ×{r.count}" for r in node.refusals) or "–"
-        spent = (
-            "no claim" if node.epsilon_spent is None else f"ε {node.epsilon_spent:.3g} of {node.epsilon_cap:g} (site)"
-        )
+        spent = "no claim"
+        if node.epsilon_spent is not None:
+            accounts = (f"ε {a.epsilon_spent:.3g} of {a.epsilon_cap:g} ({escaped(a.name)})" for a in node.accounts)
+            spent = "\n".join(accounts)
         verified = "verified" if node.audit_verified else "[red]BROKEN[/]"
         table.add_row(
             escaped(node.name),

@@ -3,12 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from flame_fl.contract.content import Content
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.terms import Resources, Scalar
+
+VETTED_APP: Final = "flame-fl/flame-vetted"
+"""Stands for flame_fl's own code where an app's name decides the image."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,8 @@ class SandboxSpec:
     resources: Resources
     log_path: Path
     data: Mapping[str, Path] = field(default_factory=dict)
+    app: str = ""
+    """Publisher and name of the analysis's app, which decides the image; "" is the bundle's."""
 
     def hello(self, app_dir: str, place: Callable[[str, Path], str]) -> dict[str, object]:
         """What a runner is told first: where the app is, and where `place` puts each data store."""
@@ -65,6 +73,12 @@ class Session(Protocol):
     def alive(self) -> bool:
         """Whether another message can be handled."""
 
+    def pause(self) -> None:
+        """Let nothing of it run until `resume`, as far as the sandbox can. Never raises."""
+
+    def resume(self) -> None:
+        """Let it run again. Never raises."""
+
     def close(self) -> None:
         """End it, with everything it started. Never raises."""
 
@@ -90,8 +104,11 @@ class NoiseSource(Protocol):
     def seeded(self) -> bool:
         """True only in tests; every report of such a run says so."""
 
-    def discrete_gaussian(self, sigma_squared: "tuple[int, int]", count: int) -> list[int]:
-        """`count` draws of the discrete Gaussian with sigma² = numerator/denominator."""
+    def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> npt.NDArray[np.int64]:
+        """(count,) draws of the discrete Gaussian with sigma² = numerator/denominator."""
+
+    def distance(self, sigma_squared: tuple[int, int], count: int) -> float:
+        """At most so far, in total variation, are `count` draws from the stated distribution."""
 
 
 @dataclass(frozen=True)

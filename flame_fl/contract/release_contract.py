@@ -27,6 +27,17 @@ class ArrayRule(Frozen):
     """bool, float16 to float64, int8 to int64 or uint8 to uint64."""
     shape: Annotated[tuple[Exactly | AtMost, ...], Field(max_length=32)]
     """One entry per dimension: an integer is exact, "<=N" a bound."""
+    kind: Literal["model", "sum", "mean", "rate", "count", "histogram"] = "model"
+    """What its elements are, for disclosure control: counts lose small cells; sums, means and rates those elements that
+    its companions say too few patients, or one patient, stand behind."""
+    contributors: ItemName | None = None
+    """Of a sum, mean or rate: the array in the same record that says how many patients contributed to each element. It
+    is looked at and does not leave."""
+    largest_share: ItemName | None = None
+    """Of a sum or mean: likewise, one patient's largest share of each element's sum of absolute contributions."""
+    clip_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    """With noise: the array is clipped by itself, to this share of clip_norm. Either every array has one or none; the
+    squares of all, and of the metrics' shares, add up to 1 at most."""
 
     @model_validator(mode="after")
     def _known_dtype(self) -> Self:
@@ -62,12 +73,15 @@ class MetricRule(Frozen):
     """Name of the MetricRecord."""
     name: ItemName
     """Name of the metric in it."""
-    kind: Literal["count", "mean", "sum", "score"]
-    """What the number is. A count is a whole number from 0; under an enforced claim it leaves as the constant 1."""
+    kind: Literal["count", "mean", "sum", "rate", "score"]
+    """What the number is. A rate lies in [0, 1]. A count is a whole number from 0; under an enforced claim it leaves as
+    the constant 1."""
     min: Moderate | None = None
     """Smallest value that may leave; under an enforced claim, of the value before noise."""
     max: Moderate | None = None
     """Largest value that may leave, likewise. An enforced claim needs both, for every kind but count."""
+    denominator: ItemName | None = None
+    """Of a rate, mean or sum: the count in the same record that says how many patients stand behind it."""
     length: Annotated[int, Field(ge=1, le=10_000)] | None = None
     """The metric is a list of at most so many numbers; without it, one number."""
 
@@ -102,15 +116,91 @@ class MessageTerms(Frozen):
             raise ValueError('arrays and metrics need records of their own, and "flame" is the gate\'s')
         if sum(rule.least_bytes for rule in self.arrays) > self.max_bytes:
             raise ValueError("the listed arrays have more than max_bytes, so nothing could ever leave")
+        self._check_companions()
         if len(self.arrays) > MAX_ARRAYS or self._header_bytes() > MAX_HEADER_BYTES // 2:
             raise ValueError("the listed arrays and metrics are more than one reply's header holds")
         return self
+
+    @property
+    def companions(self) -> frozenset[tuple[str, str]]:
+        """(record, name) of the arrays that are for disclosure control and do not leave."""
+        named = [
+            (r.record, name) for r in self.arrays for name in (r.contributors, r.largest_share) if name is not None
+        ]
+        return frozenset(named)
+
+    @property
+    def leaving(self) -> "MessageTerms":
+        """The contract of what leaves: without companions."""
+        if not self.companions:
+            return self
+        arrays = tuple(
+            rule.model_copy(update={"contributors": None, "largest_share": None})
+            for rule in self.arrays
+            if (rule.record, rule.name) not in self.companions
+        )
+        return self.model_copy(update={"arrays": arrays})
+
+    def _check_companions(self) -> None:
+        rules = {(rule.record, rule.name): rule for rule in self.arrays}
+        for rule in self.arrays:
+            allowed = {"sum": 2, "mean": 2, "rate": 1}.get(rule.kind, 0)
+            if (rule.contributors and not allowed) or (rule.largest_share and allowed < 2):
+                raise ValueError(f"array {rule.name!r} of kind {rule.kind!r} has no such companion")
+            for name, dtype in ((rule.contributors, ("int", "uint")), (rule.largest_share, ("float",))):
+                found = rules.get((rule.record, name)) if name is not None else None
+                if name is not None and (found is None or not found.dtype.startswith(dtype)):
+                    raise ValueError(
+                        f"the companion {name!r} of array {rule.name!r} must be a listed array of {dtype[0]}s"
+                    )
+                if found is not None and (found.kind != "model" or found.shape != rule.shape):
+                    raise ValueError(f"the companion {name!r} of array {rule.name!r} needs its shape, and no kind")
+        counts = {(m.record, m.name) for m in self.metrics if m.kind == "count"}
+        for metric in self.metrics:
+            named = metric.denominator
+            if named is not None and (metric.kind in {"count", "score"} or (metric.record, named) not in counts):
+                raise ValueError(f"the denominator {named!r} of metric {metric.name!r} must be a count beside it")
+
+    def clip_parts(self, others: int, metric_share: float, *, apart: bool) -> tuple[tuple[int, float], ...]:
+        """(length, share of clip_norm) of what is clipped by itself: the squares of all shares add up to 1.
+
+        Arrays with a `clip_share` each by themselves, else all arrays together; then `others` coordinates (metrics,
+        each of `metric_share` at most). Empty if everything is clipped together: without shares, unless `apart` asks
+        that the others are not shortened because an array is long, and there is room for them.
+        """
+        sizes = [math.prod(rule.exact_shape or ()) for rule in self.arrays]
+        left = 1.0 - others * metric_share**2
+        if any(rule.clip_share for rule in self.arrays):
+            parts = [(size, rule.clip_share or 0.0) for size, rule in zip(sizes, self.arrays, strict=True)]
+        elif apart and others and left > 0:
+            parts = [(sum(sizes), math.sqrt(left))]
+        else:
+            return ()
+        return (*parts, (others, math.sqrt(others) * metric_share)) if others else tuple(parts)
 
     def _header_bytes(self) -> int:
         """What a reply's header needs at most: names, shapes and the longest numbers."""
         names = [r.record + r.name for r in self.arrays] + [m.record + m.name for m in self.metrics]
         numbers = sum(len(r.shape) for r in self.arrays) + sum(m.length or 1 for m in self.metrics)
         return sum(len(json.dumps(name)) + 40 for name in names) + 26 * numbers
+
+    def check_shares(self, metric_share: float, *, extra: bool) -> None:
+        """What clipping array by array needs of the contract.
+
+        Raises:
+            ValueError: Naming what stands in the way.
+        """
+        shares = [rule.clip_share for rule in self.arrays]
+        given = [share for share in shares if share is not None]
+        others = sum(rule.kind != "count" for rule in self.metrics) + extra
+        if extra and not given and others * metric_share**2 >= 1:
+            raise ValueError("adaptive_clip leaves no room for the arrays: fewer metrics, or a smaller metric_share")
+        if not given:
+            return
+        if len(given) < len(shares):
+            raise ValueError("give every array a clip_share, or none")
+        if sum(share * share for share in given) + others * metric_share**2 > 1 + 1e-9:
+            raise ValueError("the squares of the clip shares, metrics' included, add up to more than 1")
 
     def check_claim(self, *, noisy: bool) -> None:
         """What clipping (and noise) need of the contract: decided before anything runs, so it cannot leak.
@@ -120,7 +210,11 @@ class MessageTerms(Frozen):
         """
         if any(not rule.dtype.startswith("float") for rule in self.arrays):
             raise ValueError("an update that is clipped may hold only float arrays")
+        if self.companions:
+            raise ValueError("companions are for disclosure control, which clipping and noise replace")
         if not noisy:
+            if any(rule.clip_share for rule in self.arrays):
+                raise ValueError("clip_share needs an enforced claim")
             return
         if any(rule.exact_shape is None for rule in self.arrays):
             raise ValueError("under an enforced claim every array needs an exact shape")

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from flame_fl.contract.disclosure_terms import Disclosure
 from flame_fl.contract.release_contract import ArrayRule, MessageTerms, MetricRule
 from flame_fl.contract.terms import (
     Condition,
@@ -31,6 +32,23 @@ from flame_fl.contract.terms import (
     Validity,
     Variant,
 )
+from flame_fl.contract.vetted_terms import (
+    Activation,
+    Bins,
+    Categories,
+    Columns,
+    Count,
+    DpSgd,
+    Genotype,
+    GlmGradient,
+    GroupMoments,
+    GroupNorm,
+    Histogram,
+    LayerNorm,
+    Linear,
+    Moments,
+    Sums,
+)
 from flame_fl.contract.words import Frozen
 
 _TABLES: dict[str, type[Frozen]] = {
@@ -43,6 +61,22 @@ _TABLES: dict[str, type[Frozen]] = {
     'tool.flame.messages."TYPE".metrics[]': MetricRule,
     'tool.flame.run_config."KEY"': OverrideRule,
     "tool.flame.privacy": Privacy,
+    "tool.flame.disclosure": Disclosure,
+    'tool.flame.vetted."TYPE" (kind = "dp-sgd")': DpSgd,
+    'tool.flame.vetted."TYPE" (kind = "sums")': Sums,
+    "columns of a work": Columns,
+    "categories of a work": Categories,
+    "bins of a work": Bins,
+    "formula: count": Count,
+    "formula: histogram": Histogram,
+    "formula: moments": Moments,
+    "formula: genotype": Genotype,
+    "formula: group-moments": GroupMoments,
+    "formula: glm-gradient": GlmGradient,
+    "layer: linear": Linear,
+    "layer: activation": Activation,
+    "layer: layer-norm": LayerNorm,
+    "layer: group-norm": GroupNorm,
     "tool.flame.federation": Federation,
     "tool.flame.limits": Limits,
     "tool.flame.resources": Resources,

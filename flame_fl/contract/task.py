@@ -10,6 +10,8 @@ from flame_fl.contract.content import Content
 from flame_fl.contract.frames import encode
 from flame_fl.contract.terms import Scalar
 
+OWN_RECORD: Final = "flame"
+"""The record of a message that is for the gate, and of a reply that is from it. No app sees or makes it."""
 STATUS_MESSAGE: Final = "query.flame_status"
 """What a gate answers itself: how the analysis stands at its DIZ. No sandbox, no data."""
 

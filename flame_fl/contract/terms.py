@@ -4,13 +4,16 @@ All models are frozen and refuse unknown fields: a misspelt limit is an error, n
 is denied: message types, arrays, metrics and run-config overrides alike.
 """
 
+import math
 from datetime import date
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from flame_fl.contract.data_terms import Condition, DataStore
+from flame_fl.contract.disclosure_terms import Disclosure
 from flame_fl.contract.release_contract import ArrayRule, MessageTerms, MetricRule
+from flame_fl.contract.vetted_terms import Work, check_work
 from flame_fl.contract.words import Frozen, ItemName, Name, Scalar, Text
 
 __all__ = [
@@ -80,43 +83,88 @@ class OverrideRule(Frozen):
 
 
 class Privacy(Frozen):
-    """The privacy claim: its unit, its ground, and the mechanism that carries it.
+    """The privacy claim: whose data it is about, what it stands on, and the mechanism that carries it.
 
-    A site's update is arbitrary within the ball of radius `clip_norm`, so the L2 sensitivity of a release is
-    `2 * clip_norm` (replace-one-site, local model).
+    `enforced` is the gate's own arithmetic on whatever the app sends: an update is arbitrary within the ball of radius
+    `clip_norm`. Of unit site it is one update (replace one site: sensitivity 2 clip_norm); of unit patient the sum of
+    `blocks` updates, each from its own patients (add or remove one patient: one block changes, 2 clip_norm).
+    `vetted` is flame_fl's own code in the sandbox, without the bundle: per-patient contributions of norm `clip_norm`
+    are summed (add or remove one patient: clip_norm). `reviewed` with such a mechanism is the same code called by the
+    app: a person has to believe that it is called so.
     """
 
-    unit: Literal["none", "site"] = "none"
+    unit: Literal["none", "site", "patient"] = "none"
     """Whose data the claim is about."""
-    ground: Literal["none", "reviewed", "enforced"] = "none"
-    """What the claim stands on: nothing, a person's review, or the gate's own arithmetic."""
-    mechanism: Literal["none", "clip", "discrete-gaussian"] = "none"
-    """What the gate does to an update. Clipping alone bounds a site's influence and claims no privacy."""
+    ground: Literal["none", "reviewed", "vetted", "enforced"] = "none"
+    """What it stands on: nothing, a person's review, flame_fl's own code in the sandbox, or the gate's arithmetic."""
+    mechanism: Literal["none", "clip", "discrete-gaussian", "dp-sgd", "sums"] = "none"
+    """What carries it. Clipping alone bounds a site's influence and claims no privacy."""
     clip_norm: Annotated[float, Field(ge=1e-30, le=1e30)] | None = None
-    """Bound on the L2 norm of one site's whole update: all arrays together and, with noise, the metrics too."""
+    """Bound on the L2 norm: of one update, all arrays together and with noise the metrics too; or of one patient's
+    contribution (dp-sgd, sums)."""
     noise_multiplier: Annotated[float, Field(ge=1e-4, le=1e6)] | None = None
-    """Standard deviation of the noise on each coordinate, in units of clip_norm."""
+    """Standard deviation of the noise on each coordinate of the sum, in units of clip_norm."""
     epsilon_max: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Cap on what all releases of the analysis may cost each data store."""
+    """Cap on what all releases of the analysis may cost each account."""
     delta: Annotated[float, Field(ge=1e-30, le=0.1)] | None = None
     """The delta that epsilon_max is stated at."""
     metric_share: Annotated[float, Field(ge=1e-3, le=1)] = 0.1
     """With noise, a metric is mapped from its range to [-1, 1], and then to this share of clip_norm."""
+    blocks: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """Enforced, unit patient: into how many blocks the patients are split; the app runs once for each."""
+    slot_seconds: Annotated[float, Field(gt=0, le=86400)] | None = None
+    """Enforced, unit patient: how long one block's turn takes, whatever the app does; so long is also its deadline."""
+    adaptive_clip: bool = False
+    """A message may ask for a smaller clip norm (record "flame", "clip_norm"); the noise shrinks with it, and the reply
+    tells, with noise, which share of updates was within it."""
+    sample_rate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """dp-sgd: the chance of each patient to be in a step's batch."""
+    steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """dp-sgd: steps per message, all of which are made and paid for."""
+
+    @property
+    def claims(self) -> bool:
+        """Whether releases are debited."""
+        return self.mechanism in _NOISY
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:
-        noisy = self.mechanism == "discrete-gaussian"
-        if noisy != (self.ground == "enforced") or noisy != (self.unit != "none"):
+        if (self.unit, self.ground, self.mechanism) not in _CLAIMS:
             raise ValueError(
-                'ground = "enforced" with unit = "site" needs mechanism = "discrete-gaussian",'
-                " and no other ground may use it"
+                f'unit = "{self.unit}", ground = "{self.ground}", mechanism = "{self.mechanism}" is no claim that'
+                ' exists: "enforced" needs "discrete-gaussian" with unit "site" or "patient"; "vetted" needs'
+                ' "dp-sgd" or "sums" with unit "patient", and "reviewed" may use these; else the unit is "none"'
             )
         if self.mechanism != "none" and self.clip_norm is None:
             raise ValueError(f'mechanism = "{self.mechanism}" needs clip_norm')
-        missing = [f for f in ("noise_multiplier", "epsilon_max", "delta") if getattr(self, f) is None]
-        if noisy and missing:
-            raise ValueError(f'mechanism = "discrete-gaussian" needs {", ".join(missing)}')
+        needed = ["noise_multiplier", "epsilon_max", "delta"] if self.claims else []
+        needed += ["sample_rate", "steps"] if self.mechanism == "dp-sgd" else []
+        blocked = self.ground == "enforced" and self.unit == "patient"
+        needed += ["blocks", "slot_seconds"] if blocked else []
+        if missing := [name for name in needed if getattr(self, name) is None]:
+            raise ValueError(f'mechanism = "{self.mechanism}" of unit "{self.unit}" needs {", ".join(missing)}')
+        given = {name for name in ("sample_rate", "steps", "blocks", "slot_seconds") if getattr(self, name) is not None}
+        if unused := sorted(given - set(needed)):
+            raise ValueError(f'mechanism = "{self.mechanism}" of unit "{self.unit}" has no {", ".join(unused)}')
+        if blocked and ((self.blocks or 0) + 1) * (self.slot_seconds or 0.0) > _LONGEST_SECONDS:
+            raise ValueError("blocks times slot_seconds is more than a week for one message")
+        if self.adaptive_clip and self.ground != "enforced":
+            raise ValueError('adaptive_clip needs ground = "enforced"')
         return self
+
+
+MOST_HELD = 1 << 29
+"""Clipped numbers of one message that a gate holds, four bytes each: a block whose patient goes is taken out again."""
+_LONGEST_SECONDS = 7 * 86400.0
+_NOISY = frozenset({"discrete-gaussian", "dp-sgd", "sums"})
+_CLAIMS = frozenset(
+    {
+        ("none", "none", "none"), ("none", "none", "clip"), ("none", "reviewed", "none"), ("none", "reviewed", "clip"),
+        ("patient", "reviewed", "dp-sgd"), ("patient", "reviewed", "sums"),
+        ("patient", "vetted", "dp-sgd"), ("patient", "vetted", "sums"),
+        ("site", "enforced", "discrete-gaussian"), ("patient", "enforced", "discrete-gaussian"),
+    }
+)  # fmt: skip
 
 
 class Limits(Frozen):
@@ -173,8 +221,10 @@ class Variant(Frozen):
 
     name: Name
     """Name of its folder in the run's."""
-    privacy: Literal["none", "site"]
+    privacy: Literal["none", "site", "patient"]
     """As `flame simulate --privacy`."""
+    blocks: Annotated[int, Field(ge=2, le=10_000)] | None = None
+    """As `flame simulate --blocks`."""
     epsilon: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """As `flame simulate --epsilon`."""
     messages: tuple[Name, ...] = ()
@@ -207,6 +257,10 @@ class Terms(Frozen):
     """Run-config keys that a submission may override without a new approval."""
     privacy: Privacy
     """The privacy claim; stating that there is none is stating something."""
+    vetted: dict[Name, Work] = Field(default_factory=dict)
+    """What flame_fl's own code computes in answer to each message type, for the mechanisms dp-sgd and sums."""
+    disclosure: Disclosure = Disclosure()
+    """Rules for what leaves without an arithmetic claim."""
     federation: Federation = Federation()
     """How many DIZ a run needs."""
     limits: Limits = Limits()
@@ -220,15 +274,53 @@ class Terms(Frozen):
 
     @model_validator(mode="after")
     def _enforceable(self) -> Self:
+        self._check_vetted()
         for kind, terms in self.messages.items():
             if kind.split(".")[0] not in {"train", "evaluate", "query"} or kind.count(".") > 1:
                 raise ValueError(f'message type {kind!r} is not "train", "evaluate" or "query", optionally ".action"')
             if ".flame_" in kind:
                 raise ValueError(f"message type {kind!r} is the gate's own")
-            if self.privacy.mechanism == "none":
+            if self.privacy.mechanism not in {"clip", "discrete-gaussian"}:
+                if any(rule.clip_share for rule in terms.arrays):
+                    raise ValueError(f"{kind}: clip_share needs an enforced claim")
                 continue
             try:
                 terms.check_claim(noisy=self.privacy.ground == "enforced")
+                terms.check_shares(self.privacy.metric_share, extra=self.privacy.adaptive_clip)
+                numbers = sum(math.prod(rule.exact_shape or ()) for rule in terms.arrays)
+                if numbers * (self.privacy.blocks or 1) > MOST_HELD:
+                    raise ValueError(f"blocks times numbers is beyond {MOST_HELD:,}, which a gate would have to hold")
             except ValueError as err:
                 raise ValueError(f"{kind}: {err}") from None
         return self
+
+    def _check_vetted(self) -> None:
+        """Under dp-sgd and sums every message's answer is that of a declared work, array by array.
+
+        Raises:
+            ValueError: Naming what does not fit.
+        """
+        declared = self.privacy.mechanism in {"dp-sgd", "sums"}
+        vetted = self.privacy.ground == "vetted"
+        if vetted and self.limits.requires_state:
+            raise ValueError("requires_state: vetted code has no state")
+        if self.vetted and not declared:
+            raise ValueError('[tool.flame.vetted] needs mechanism = "dp-sgd" or "sums"')
+        if unknown := sorted(set(self.vetted) - set(self.messages)):
+            raise ValueError(f"vetted: there is no message type {unknown[0]!r}")
+        if vetted and (missing := sorted(set(self.messages) - set(self.vetted))):
+            raise ValueError(f"vetted: message type {missing[0]!r} has no declared work")
+        for kind, work in self.vetted.items():
+            if work.store not in self.data:
+                raise ValueError(f"vetted {kind}: there is no data store {work.store!r}")
+            if (work.kind == "dp-sgd") != (self.privacy.mechanism == "dp-sgd"):
+                raise ValueError(f"vetted {kind}: its kind is not the mechanism of [tool.flame.privacy]")
+            metrics = [m.name for m in self.messages[kind].metrics if m.kind != "count" or m.length is not None]
+            if not vetted:
+                continue
+            if metrics:
+                raise ValueError(f"vetted {kind}: it releases metrics of kind count alone (they leave as 1)")
+            try:
+                check_work(work, self.messages[kind].model_copy(update={"metrics": ()}), self.data)
+            except ValueError as err:
+                raise ValueError(f"vetted {kind}: {err}") from None

@@ -27,6 +27,7 @@ from flame_fl.data.spec import CohortRule
 
 _COMPARE = {"==": pc.equal, "!=": pc.not_equal, "<": pc.less, "<=": pc.less_equal, ">": pc.greater,
             ">=": pc.greater_equal}  # fmt: skip
+_NOTHING = frozenset({"", "NA", "NaN", "nan", "null", "NULL"})
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
@@ -98,14 +99,13 @@ def choose(
         allowed = consenting or frozenset()
         kept &= np.array([p in allowed for p in patients], dtype=bool)
     if needed:
-        table = kind.records(sorted(needed))
+        # A text table's columns have the type that all cells together have: it must not let one patient decide on
+        # others.
+        path = inside(kind.folder, kind.layout.table) if _is_text(kind) else None
+        table = kind.records(sorted(needed)) if path is None else records.read(path, sorted(needed), typed=False)
         for condition in conditions:  # one mask at a time: terms may state many
-            met = _met(table.column(condition.column), condition)
-            if _is_text(kind) and _of_days(condition):
-                # The type of the column follows from all its cells: it must not let one patient decide on others.
-                path = inside(kind.folder, kind.layout.table)
-                met = _met(records.read(path, [condition.column], typed=False).column(0), condition)
-            kept &= met
+            column = table.column(condition.column)
+            kept &= _met(column if path is None else _as_stated(column, condition), condition)
     rows = np.flatnonzero(kept).astype(np.int64)
     people = {str(patients[row]) for row in rows}
     members = np.array(sorted(mask(p) for p in people) if mask else [], dtype=np.uint64)
@@ -157,6 +157,26 @@ def _met(column: pa.ChunkedArray, condition: Condition) -> npt.NDArray[np.bool_]
                 mend=f"The column holds {records.column_type(column.type)}; write the value so.",
             ) from None
     return np.asarray(pc.fill_null(found, False).to_numpy(zero_copy_only=False), dtype=bool)  # noqa: FBT003
+
+
+def _as_stated(column: pa.ChunkedArray, condition: Condition) -> pa.ChunkedArray:
+    """Text cells as what a condition compares them with, one by one; a cell that is no such thing is missing."""
+    cells = [None if cell is None or cell.strip() in _NOTHING else cell for cell in column.to_pylist()]
+    stated = condition.values or (() if condition.value is None else (condition.value,))
+    if stated and not _of_days(condition):
+        if all(isinstance(value, bool) for value in stated):
+            words = {"true": True, "false": False, "1": True, "0": False}
+            return pa.chunked_array([pa.array([words.get((cell or "").strip().lower()) for cell in cells], pa.bool_())])
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in stated):
+            return pa.chunked_array([pa.array([_number(cell) for cell in cells], pa.float64())])
+    return pa.chunked_array([pa.array(cells, pa.string())])
+
+
+def _number(cell: str | None) -> float | None:
+    try:
+        return None if cell is None else float(cell)
+    except ValueError:
+        return None
 
 
 def _of_days(condition: Condition) -> bool:

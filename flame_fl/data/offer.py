@@ -13,7 +13,7 @@ import numpy as np
 
 from flame_fl.contract.data_terms import DataStore
 from flame_fl.contract.errors import InputError
-from flame_fl.data.cohort import Cohort, choose
+from flame_fl.data.cohort import Cohort, choose, same_id
 from flame_fl.data.disguise import Disguise, block_of, derived_key
 from flame_fl.data.kind import CutsAtOnce, Kind, Rows, open_kind
 from flame_fl.data.layout import Layout, Wanted, layout_of
@@ -53,6 +53,7 @@ class Offer:
         key: The node's; pseudonyms and patients' hashes come from it. None shows ids as they are.
         pseudonyms: Whether ids are hidden.
         shift_days: By how much dates are moved at most.
+        namespace: Which patients its ids name: stores of one namespace share one privacy budget.
         unchanged: Raises `InputError` if the files are no longer the snapshot's.
     """
 
@@ -66,6 +67,7 @@ class Offer:
     key: bytes | None = field(default=None, repr=False)
     pseudonyms: bool = False
     shift_days: int = 0
+    namespace: str = "patients"
     unchanged: Unchanged = _nothing
     _cohorts: dict[tuple[DataStore, date, Revision], Cohort] = field(default_factory=dict, init=False, repr=False)
 
@@ -183,7 +185,8 @@ class Offer:
             InputError: The store cannot be read.
         """
         patients = self.kind(stated).patients()
-        of = np.array([block_of(key, str(patients[row]), count) for row in cohort.rows], dtype=np.int64)
+        # one person's id may be written differently in two stores: "007" and 7 are in one block
+        of = np.array([block_of(key, same_id(str(patients[row]))[1], count) for row in cohort.rows], dtype=np.int64)
         return tuple(cohort.rows[of == block] for block in range(count))
 
     def disguise(self, project: str) -> Disguise:

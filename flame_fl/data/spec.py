@@ -112,6 +112,9 @@ class StoreSpec(Frozen):
     layout: LayoutSpec
     source: Source
     cohort: CohortRule = CohortRule()
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)] = "patients"
+    """Which patients the ids name. Stores of one namespace share one privacy budget, whatever is in them; another
+    namespace is for ids that can never name the same people."""
     pseudonyms: bool = True
     """Ids in views are pseudonyms, one set per project. Off only for data that are public or made up."""
     shift_dates_days: Annotated[int, Field(ge=0, le=3650)] = 0

@@ -17,7 +17,7 @@ from typing import Any
 
 from flame_fl.contract.errors import VerificationError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 _MIGRATIONS = {
     1: """
     CREATE TABLE approvals(digest TEXT PRIMARY KEY, app TEXT NOT NULL, status TEXT NOT NULL, manifest TEXT NOT NULL,
@@ -70,6 +70,35 @@ _MIGRATIONS = {
     CREATE TABLE witnessed(peer TEXT NOT NULL, head TEXT NOT NULL, signature TEXT NOT NULL, run_id TEXT NOT NULL,
         at TEXT NOT NULL, PRIMARY KEY(peer, head))
     """,
+    # one row per account and attempt; an earlier release of unit site is debited from its patients as well
+    4: """
+    CREATE TABLE debits(seq INTEGER PRIMARY KEY, at TEXT NOT NULL, unit TEXT NOT NULL, namespace TEXT NOT NULL,
+        stores TEXT NOT NULL, project TEXT NOT NULL, digest TEXT NOT NULL, run_id TEXT NOT NULL, leg_id TEXT NOT NULL,
+        attempt INTEGER NOT NULL, event TEXT NOT NULL, distance REAL NOT NULL, state TEXT NOT NULL);
+    INSERT INTO debits(at, unit, namespace, stores, project, digest, run_id, leg_id, attempt, event, distance, state)
+        SELECT MIN(at), CASE WHEN MAX(rho) IS NULL THEN 'none' ELSE 'site' END, '', GROUP_CONCAT(store), MIN(project),
+        MIN(digest), run_id, leg_id, attempt, MIN(event), 0.0, MIN(state) FROM ledger GROUP BY run_id, leg_id, attempt
+        ORDER BY MIN(seq);
+    INSERT INTO debits(at, unit, namespace, stores, project, digest, run_id, leg_id, attempt, event, distance, state)
+        SELECT at, 'patient', 'patients', stores, project, digest, run_id, leg_id, attempt, event, distance, state
+        FROM debits WHERE unit='site' ORDER BY seq;
+    DROP TABLE ledger;
+    CREATE INDEX debits_by_account ON debits(unit, namespace, digest, event);
+    CREATE INDEX debits_by_attempt ON debits(run_id, leg_id, attempt);
+    CREATE TABLE accounts(unit TEXT NOT NULL, namespace TEXT NOT NULL, renyi_order REAL NOT NULL, delta REAL NOT NULL,
+        at TEXT NOT NULL, PRIMARY KEY(unit, namespace));
+    CREATE TABLE caps(seq INTEGER PRIMARY KEY, unit TEXT NOT NULL, namespace TEXT NOT NULL, project TEXT NOT NULL,
+        epsilon REAL NOT NULL, at TEXT NOT NULL, by TEXT NOT NULL, comment TEXT NOT NULL);
+    CREATE TABLE cohort_checks(digest TEXT NOT NULL, store TEXT NOT NULL, binding TEXT NOT NULL, enough INTEGER NOT
+    NULL,
+        noised INTEGER NOT NULL, at TEXT NOT NULL, PRIMARY KEY(digest, store, binding));
+    ALTER TABLE cohorts ADD COLUMN namespace TEXT NOT NULL DEFAULT 'patients';
+    ALTER TABLE cohorts ADD COLUMN ground TEXT NOT NULL DEFAULT 'none';
+    CREATE INDEX cohorts_by_store ON cohorts(store, digest, ground, fingerprint);
+    CREATE INDEX cohorts_by_fingerprint ON cohorts(fingerprint);
+    ALTER TABLE legs ADD COLUMN numbers INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE locks(at TEXT NOT NULL, why TEXT NOT NULL, head TEXT NOT NULL, released_at TEXT, by TEXT, comment TEXT)
+    """,
 }
 
 
@@ -85,7 +114,7 @@ def require_state(path: Path) -> None:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
     except sqlite3.Error as err:
         raise VerificationError(f"The state file {path} cannot be read: {err}.", mend="Check what file it is.") from err
-    if version == 0 or not {"audit", "ledger"} <= tables:
+    if version == 0 or "audit" not in tables or not {"ledger", "debits"} & tables:
         raise VerificationError(f"{path} is no state of a node.", mend="Give a run folder or a node's state folder.")
 
 

@@ -3,80 +3,71 @@
 Rules this module follows, in this order:
 
 1. What does not fit the allow-list (`allow_list`) does not leave.
-2. Clip and noise, if the terms say so, over arrays and metrics as one vector. Under an enforced claim whatever failed
-   in 1, or in the sandbox, becomes the zero vector, so that failing says nothing about the data.
+2. Under an enforced claim: clip, sum over the blocks of patients, noise (`flame_fl.gate.noised`).
 3. What leaves stands in the contract's order, whatever order the app chose. Under an enforced claim its records, names,
    shapes and dtypes are the contract's alone: nothing of them depends on the update.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from flame_fl.contract.content import EMPTY, Array, Content, Metric
-from flame_fl.contract.ports import NoiseSource
 from flame_fl.contract.refusal import RefusalCode, RefusedError
-from flame_fl.contract.terms import MessageTerms, MetricRule, Privacy
+from flame_fl.contract.terms import MessageTerms, Privacy
 from flame_fl.gate.allow_list import check, rejected
-from flame_fl.privacy.accounting import GaussianRelease, site_release
-from flame_fl.privacy.clipping import CLIP_INT, clip, clip_to_integers
-from flame_fl.privacy.discrete_gaussian import sigma_squared
+from flame_fl.privacy.clipping import clip
 
 Reference = Mapping[tuple[str, str], Array]
 
-# Under an enforced claim the weight a strategy sees is the same for every site.
 CONSTANT_COUNT = 1
+"""Under an enforced or a vetted claim the weight a strategy sees is the same for every site."""
 
 
 @dataclass(frozen=True)
 class Released:
-    """What leaves, and what it costs. `noise_std` is per coordinate, in the update's units."""
+    """What leaves, and what a strategy may know of it. `noise_std` is per coordinate, in the update's units."""
 
     content: Content
     noise_std: float = 0.0
-    failed: str = ""  # under an enforced claim: why the zero vector stands here; for the node's log only
+    clip_norm: float = 0.0
+    below_clip: float | None = None  # with noise of its own: the share of updates that were within clip_norm
+    below_clip_std: float = 0.0
+    numbers: int = 0
+    notes: Mapping[str, Any] = field(default_factory=dict)  # of disclosure control, for the node's log only
+    failed: str = ""  # under an enforced claim: why a zero vector stands here; for the node's log only
 
 
-def event_of(privacy: Privacy) -> GaussianRelease | None:
-    """The privacy event one release costs; None where no arithmetic claim is made. Known before the data are seen."""
-    if privacy.ground != "enforced" or privacy.noise_multiplier is None:
-        return None
-    return site_release(privacy.noise_multiplier)
-
-
-def release(
-    update: Content | None,
-    reference: Reference,
-    rules: MessageTerms,
-    privacy: Privacy,
-    *,
-    noise: NoiseSource,
-    failed: str = "",
-) -> Released:
-    """What leaves of `update`.
+def release(update: Content, reference: Reference, rules: MessageTerms, privacy: Privacy) -> Released:
+    """What leaves of `update` where the gate adds no noise.
 
     Args:
-        update: What the sandbox produced; None if it failed (then `failed` says why).
+        update: What the sandbox produced.
         reference: What `update = "delta"` is relative to, from `reference_of`.
         rules: The release contract of this message type.
-        privacy: The claim and its mechanism.
-        noise: Exact integer noise.
-        failed: Why there is no update.
+        privacy: The terms'. Under a vetted claim the noise is in the update already.
 
     Raises:
-        RefusedError: 904, never under an enforced claim.
+        RefusedError: 904.
     """
-    if privacy.ground == "enforced":
-        return _noised(update, reference, rules, privacy, noise=noise, failed=failed)
-    if update is None:
-        raise ValueError("without an enforced claim a failure is refused before this step")
+    if privacy.ground == "vetted":
+        update = Content(update.arrays, _constant_counts(rules), update.configs)
     check(update, rules)
     arrays = _clipped(update, reference, rules, privacy) if privacy.mechanism == "clip" else update.arrays
-    return Released(_in_order(arrays, update.metrics, rules))
+    std = (privacy.noise_multiplier or 0.0) * (privacy.clip_norm or 0.0) if privacy.mechanism == "sums" else 0.0
+    return Released(in_order(arrays, update.metrics, rules), std, privacy.clip_norm or 0.0)
 
 
-def _in_order(
+def _constant_counts(rules: MessageTerms) -> dict[str, dict[str, Metric]]:
+    counts: dict[str, dict[str, Metric]] = {}
+    for rule in rules.metrics:
+        counts.setdefault(rule.record, {})[rule.name] = CONSTANT_COUNT
+    return counts
+
+
+def in_order(
     arrays: Mapping[str, Mapping[str, Array]], metrics: Mapping[str, Mapping[str, Metric]], rules: MessageTerms
 ) -> Content:
     """The same content in the contract's order."""
@@ -96,7 +87,7 @@ def reference_of(sent: Content, rules: MessageTerms, privacy: Privacy) -> Refere
     Raises:
         RefusedError: 908, the message lacks one.
     """
-    if rules.update == "value" or privacy.mechanism == "none":
+    if rules.update == "value" or privacy.mechanism not in {"clip", "discrete-gaussian"}:
         return {}
     reference: dict[tuple[str, str], Array] = {}
     for rule in rules.arrays:
@@ -111,7 +102,7 @@ def reference_of(sent: Content, rules: MessageTerms, privacy: Privacy) -> Refere
     return reference
 
 
-def _flatten(update: Content, reference: Reference, rules: MessageTerms) -> Array:
+def flatten(update: Content, reference: Reference, rules: MessageTerms) -> Array:
     """The update as one float64 vector, in the contract's order.
 
     Raises:
@@ -132,10 +123,10 @@ def _flatten(update: Content, reference: Reference, rules: MessageTerms) -> Arra
     return flat
 
 
-def _rebuild(
+def rebuild(
     vector: Array, reference: Reference, rules: MessageTerms, shapes: Mapping[tuple[str, str], tuple[int, ...]]
 ) -> dict[str, dict[str, Array]]:
-    """The inverse of `_flatten`: post-processing. What rounding to the array's dtype adds or hides is not counted."""
+    """The inverse of `flatten`: post-processing. What rounding to the array's dtype adds or hides is not counted."""
     arrays: dict[str, dict[str, Array]] = {}
     offset = 0
     for rule in rules.arrays:
@@ -155,62 +146,6 @@ def _clipped(
 ) -> dict[str, dict[str, Array]]:
     """Bounded influence without noise: no privacy claim, but no site can push further than clip_norm."""
     assert privacy.clip_norm is not None  # noqa: S101  (Privacy checks it)
-    vector = clip(_flatten(update, reference, rules), privacy.clip_norm)
+    vector = clip(flatten(update, reference, rules), privacy.clip_norm)
     shapes = {(r, n): a.shape for r, n, a in update.array_items()}
-    return _rebuild(vector, reference, rules, shapes)
-
-
-def _noised(
-    update: Content | None,
-    reference: Reference,
-    rules: MessageTerms,
-    privacy: Privacy,
-    *,
-    noise: NoiseSource,
-    failed: str,
-) -> Released:
-    """Clip to integers, add exact noise, divide afterwards. The shape of what leaves is the contract's alone."""
-    assert privacy.clip_norm is not None  # noqa: S101  (Privacy checks both)
-    assert privacy.noise_multiplier is not None  # noqa: S101
-    shapes = {(r.record, r.name): r.exact_shape or () for r in rules.arrays}
-    paid = [rule for rule in rules.metrics if rule.kind != "count"]
-    size = sum(int(np.prod(s, dtype=np.int64)) for s in shapes.values())
-    share = privacy.metric_share * privacy.clip_norm
-    vector = np.zeros(size + len(paid))
-    if update is not None:
-        try:
-            check(update, rules, ranges=False)
-            vector = np.append(_flatten(update, reference, rules), [share * _centred(rule, update) for rule in paid])
-        except RefusedError as err:
-            failed = err.detail
-    q = clip_to_integers(vector, privacy.clip_norm)
-    draws = noise.discrete_gaussian(sigma_squared(privacy.noise_multiplier, CLIP_INT), len(q))
-    unit = privacy.clip_norm / CLIP_INT
-    out = (q + np.array(draws, dtype=np.int64)) * unit
-    metrics: dict[str, dict[str, Metric]] = {}
-    for rule, value in zip(paid, out[size:], strict=True):
-        metrics.setdefault(rule.record, {})[rule.name] = _from_centred(rule, float(value) / share)
-    for rule in rules.metrics:
-        if rule.kind == "count":
-            metrics.setdefault(rule.record, {})[rule.name] = CONSTANT_COUNT
-    content = Content(_rebuild(out[:size], reference, rules, shapes), metrics)
-    return Released(content, privacy.noise_multiplier * privacy.clip_norm, failed)
-
-
-def _bounds(rule: MetricRule) -> tuple[float, float]:
-    assert rule.min is not None  # noqa: S101  (Terms checks both under an enforced claim)
-    assert rule.max is not None  # noqa: S101
-    return rule.min, rule.max
-
-
-def _centred(rule: MetricRule, update: Content) -> float:
-    """The metric mapped from [min, max] to [-1, 1]; a missing one is the middle."""
-    low, high = _bounds(rule)
-    value = update.metrics.get(rule.record, EMPTY).get(rule.name, (low + high) / 2)
-    number = min(max(float(value), low), high) if isinstance(value, int | float) else (low + high) / 2
-    return (2 * number - low - high) / (high - low)
-
-
-def _from_centred(rule: MetricRule, value: float) -> float:
-    low, high = _bounds(rule)
-    return (value * (high - low) + low + high) / 2
+    return rebuild(vector, reference, rules, shapes)

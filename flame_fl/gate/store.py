@@ -27,10 +27,11 @@ from flame_fl.gate.checkpoints import Checkpoints
 from flame_fl.gate.database import Database
 from flame_fl.gate.decision_store import DecisionStore
 from flame_fl.gate.heads import Head
+from flame_fl.gate.lock_store import LockStore
 from flame_fl.gate.replies import LARGE_BYTES, ReplyFiles
+from flame_fl.gate.rollback import LastHead, check_locked
 from flame_fl.gate.signatures import public_text
 from flame_fl.gate.witnesses import Witnesses
-from flame_fl.privacy.accounting import GaussianRelease
 
 if TYPE_CHECKING:  # a command that prints the audit log has no use for PyArrow
     from flame_fl.gate.cohorts import Members
@@ -61,26 +62,21 @@ class RunRow:
     working: int
 
 
-@dataclass(frozen=True)
-class LedgerEntry:
-    """One debit. `rho` is None where no arithmetic claim is made."""
+class Store(DecisionStore, LockStore):
+    """A node's state. One instance per process and file; calls are serialised.
 
-    at: str
-    store: str
-    project: str
-    run_id: str
-    leg_id: str
-    attempt: int
-    event: Mapping[str, Any]
-    rho: float | None
-    state: str  # reserved | committed
+    Args:
+        path: The file.
+        durable: Wait for the disk at each commit.
+        key: The node's identity; without it no checkpoint is made.
+        last_head: Where the newest head that left is kept beside the state, if anywhere.
+    """
 
-
-class Store(DecisionStore):
-    """A node's state. One instance per process and file; calls are serialised."""
-
-    def __init__(self, path: Path, *, durable: bool = True, key: Ed25519PrivateKey | None = None) -> None:
-        self.path, self._key = path, key
+    def __init__(
+        self, path: Path, *, durable: bool = True, key: Ed25519PrivateKey | None = None, last_head: Path | None = None
+    ) -> None:
+        self.path, self._public = path, "" if key is None else public_text(key.public_key())
+        self._last_head = None if last_head is None else LastHead(last_head)
         self._db = Database(path, durable=durable)
         self._points = Checkpoints(self._db, key)
         self._replies = ReplyFiles(path.parent / "replies", durable)
@@ -179,7 +175,7 @@ class Store(DecisionStore):
     def reserve_leg(self, run_id: str, leg_id: str, message_type: str, message_sha256: str) -> int:
         """Note an attempt at a leg; returns which attempt it is, from 1."""
         self._db.execute(
-            "INSERT INTO legs VALUES(?,?,?,?,'reserved',1,NULL,NULL,NULL)"
+            "INSERT INTO legs VALUES(?,?,?,?,'reserved',1,NULL,NULL,NULL,0)"
             " ON CONFLICT(run_id, leg_id) DO UPDATE SET attempts=attempts+1",
             run_id,
             leg_id,
@@ -197,6 +193,7 @@ class Store(DecisionStore):
         *,
         reply: Sequence[bytes | memoryview] | None = None,
         code: RefusalCode | None = None,
+        numbers: int = 0,
     ) -> bool:
         """Store what left: the reply's bytes, in parts, or the refusal.
 
@@ -206,12 +203,13 @@ class Store(DecisionStore):
         """
         large = reply if reply is not None and sum(len(part) for part in reply) > LARGE_BYTES else None
         changed = self._db.execute(
-            "UPDATE legs SET state=?, reply=?, reply_file_sha256=?, code=?"
+            "UPDATE legs SET state=?, reply=?, reply_file_sha256=?, code=?, numbers=?"
             " WHERE run_id=? AND leg_id=? AND attempts=? AND state='reserved'",
             "released" if code is None else "refused",
             None if large is not None or reply is None else b"".join(reply),
             None if large is None else sha256_hex(*large),
             code,
+            numbers,
             run_id,
             leg_id,
             attempt,
@@ -239,80 +237,54 @@ class Store(DecisionStore):
 
     # --- cohorts -----------------------------------------------------------------------------------------------
 
-    def released_cohorts(self, digest: str, store: str, but: str = "") -> "list[Members]":
-        """The different sets of patients that something of this analysis was released about.
+    def released_cohorts(self, store: str, *, digest: str | None = None) -> set[str]:
+        """The hashes (`Cohort.members_sha256`) of the different sets of patients that something was released about.
+
+        Only of releases without an arithmetic claim.
 
         Args:
-            digest: The analysis.
-            store: The data store.
-            but: Leave out the set with this hash (`Cohort.members_sha256`): mostly it is the only one, and large.
+            store: The data store, in whatever version.
+            digest: Of this analysis only; None is of any.
         """
         rows = self._db.rows(
-            "SELECT members FROM cohorts WHERE digest=? AND store=? AND fingerprint<>?", digest, store, but
+            "SELECT DISTINCT fingerprint FROM cohorts WHERE store=?1 AND (?2 IS NULL OR digest=?2)"
+            " AND ground IN ('none', 'reviewed')",
+            store,
+            digest,
         )
-        return [np.frombuffer(members, np.uint64) for (members,) in rows]
+        return {fingerprint for (fingerprint,) in rows}
 
-    def note_cohort(self, digest: str, store: str, members: "Members") -> None:
+    def members_of(self, fingerprint: str) -> "Members":
+        """The patients of a set that something was released about: their sorted hashes."""
+        rows = self._db.rows("SELECT members FROM cohorts WHERE fingerprint=? LIMIT 1", fingerprint)
+        return np.frombuffer(rows[0][0], np.uint64)
+
+    def note_cohort(self, digest: str, store: str, members: "Members", namespace: str, ground: str) -> None:
         """Something of this analysis is released about these patients."""
         raw = members.astype(np.uint64).tobytes()
-        self._db.execute("INSERT OR IGNORE INTO cohorts VALUES(?,?,?,?)", digest, store, sha256_hex(raw), raw)
-
-    # --- ledger ------------------------------------------------------------------------------------------------
-
-    def debit(
-        self,
-        store: str,
-        *,
-        project: str,
-        digest: str,
-        run_id: str,
-        leg_id: str,
-        attempt: int,
-        event: GaussianRelease | None,
-    ) -> None:
-        """Reserve one release's event against a data store."""
         self._db.execute(
-            "INSERT INTO ledger(at, store, project, digest, run_id, leg_id, attempt, event, rho, state)"
-            " VALUES(?,?,?,?,?,?,?,?,?,'reserved')",
-            _now(),
-            store,
-            project,
-            digest,
-            run_id,
-            leg_id,
-            attempt,
-            json.dumps({"event": "no-claim"} if event is None else event.as_json()),
-            None if event is None else event.rho,
+            "INSERT OR IGNORE INTO cohorts VALUES(?,?,?,?,?,?)", digest, store, sha256_hex(raw), raw, namespace, ground
         )
 
-    def commit_debit(self, run_id: str, leg_id: str, attempt: int) -> None:
-        """The release left: its debit is final."""
+    def cohort_check(self, digest: str, store: str, binding: str) -> bool | None:
+        """Whether a noised count found enough patients for an analysis under a claim; None if it was not made yet."""
+        rows = self._db.rows(
+            "SELECT enough FROM cohort_checks WHERE digest=? AND store=? AND binding=?", digest, store, binding
+        )
+        return bool(rows[0][0]) if rows else None
+
+    def note_cohort_check(self, digest: str, store: str, binding: str, *, enough: bool, noised: int) -> None:
+        """Decide it, once."""
         self._db.execute(
-            "UPDATE ledger SET state='committed' WHERE run_id=? AND leg_id=? AND attempt=?", run_id, leg_id, attempt
+            "INSERT INTO cohort_checks VALUES(?,?,?,?,?,?)", digest, store, binding, enough, noised, _now()
         )
 
-    def rho_spent(self, digest: str | None = None) -> float:
-        """The zCDP debited from the site, by one analysis or by all.
-
-        An event of unit site is about all that the site holds: what was debited from several data stores for one
-        release counts once, and releases from different stores add up.
-        """
-        total: float = self._db.rows(
-            "SELECT COALESCE(SUM(rho), 0.0) FROM (SELECT MAX(rho) AS rho FROM ledger WHERE ?1 IS NULL OR digest=?1"
-            " GROUP BY run_id, leg_id, attempt)",
-            digest,
+    def numbers_released(self, digest: str) -> int:
+        """How many numbers left in all answers of an analysis so far, whatever run they were in."""
+        total: int = self._db.rows(
+            "SELECT COALESCE(SUM(numbers), 0) FROM legs JOIN runs USING(run_id) WHERE digest=?", digest
         )[0][0]
         return total
-
-    def ledger(self) -> list[LedgerEntry]:
-        """Every debit, oldest first."""
-        rows = self._db.rows(
-            "SELECT at, store, project, run_id, leg_id, attempt, event, rho, state FROM ledger ORDER BY seq"
-        )
-        return [
-            LedgerEntry(at, store, project, run_id, leg_id, attempt, json.loads(event), rho, state)
-            for at, store, project, run_id, leg_id, attempt, event, rho, state in rows
-        ]
 
     # --- audit -------------------------------------------------------------------------------------------------
 
@@ -367,11 +339,14 @@ class Store(DecisionStore):
         Args:
             keys: Public keys that may have signed checkpoints; None is this node's own, if the store has it.
 
+        A locked state is known to be older than the file beside it, which is then left out.
+
         Raises:
             VerificationError: It does not hold; it names the first entry that does not.
         """
-        own = () if self._key is None else (public_text(self._key.public_key()),)
-        found = self._points.check(own if keys is None else keys)
+        own = (self._public,) if self._public else ()
+        known = own if keys is None else keys
+        found = check_locked(self._points, known) if self.locks.open() else self._points.check(known)
         return found.entries, found.head
 
 

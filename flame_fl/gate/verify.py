@@ -14,15 +14,16 @@ from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab, read_fab
 from flame_fl.contract.frames import FrameError
 from flame_fl.contract.manifest import Manifest, NodeBinding, manifest_of, resolve_run_config
-from flame_fl.contract.ports import ExternalApprovals
+from flame_fl.contract.ports import VETTED_APP, ExternalApprovals
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.statement import project_digest
 from flame_fl.contract.task import Run, Task
-from flame_fl.contract.terms import DataStore, MessageTerms, Resources, Scalar, Terms
+from flame_fl.contract.terms import DataStore, MessageTerms, Privacy, Resources, Scalar, Terms
 from flame_fl.data.layout import wanted_of
 from flame_fl.data.offer import Offer, Offers
 from flame_fl.gate.approval import ApprovalRecord, Approved, ProjectRecord, Status, check_approval, check_project
-from flame_fl.gate.cohorts import StoreUse, fingerprints, require_no_difference
+from flame_fl.gate.cohorts import StoreUse, fingerprints
+from flame_fl.gate.disclosure_differences import require_apart
 from flame_fl.gate.filing import Filing
 from flame_fl.gate.release import Reference, reference_of
 from flame_fl.gate.store import Store
@@ -33,12 +34,16 @@ MAX_WORD_CHARS = 256
 
 @dataclass(frozen=True)
 class NodeLimits:
-    """The DIZ's own bounds, whatever an approval says. Caps are per data store and lifetime."""
+    """The DIZ's own bounds, whatever an approval says. Caps are per account and lifetime."""
 
     epsilon_cap: float
     delta: float
     min_patients: int
     max_sessions: int = 4
+    max_block_sessions: int = 32
+    """The blocks of a run stay warm between messages if there are no more than this."""
+    fixed_slots: bool = True
+    """Whether a block's turn takes its whole slot; a simulation does not wait."""
     most: Resources | None = None
     """What one sandbox may ask for at most; None is no bound (a simulation)."""
 
@@ -74,6 +79,11 @@ class Verified:
         """What the claim stands on."""
         return self.terms.privacy.ground if self.terms else "none"
 
+    @property
+    def enforced(self) -> bool:
+        """Whether the gate's own arithmetic carries the claim."""
+        return self.ground == "enforced"
+
 
 @dataclass
 class Verifier:
@@ -88,6 +98,7 @@ class Verifier:
     filing: Filing
     external: ExternalApprovals
     _last: tuple[str, Fab, Manifest] | None = field(default=None, init=False)
+    _apart: dict[tuple[str, str, int], set[str]] = field(default_factory=dict, init=False)
 
     def verify(self, task: Task) -> Verified:
         """Check one message.
@@ -132,7 +143,7 @@ class Verifier:
             run: What it came with; None where nothing may be filed.
 
         Raises:
-            RefusedError: 901, 902, 907 or 908.
+            RefusedError: 901, 902, 907 or 908; 903, the state is locked.
         """
         record = self.store.approval(manifest.digest)
         if record is None and run is not None:
@@ -152,6 +163,7 @@ class Verifier:
         verdict = self.external.verdict(approved.record.project_id, approved.digest)
         if verdict.code is not None:
             raise RefusedError(verdict.code, verdict.detail)
+        self.store.locks.require_none()
         return approved
 
     def binding_of(self, record: ApprovalRecord, *, pinned: bool = True) -> NodeBinding:
@@ -209,7 +221,7 @@ class Verifier:
         offers = {name: self.data.get(name, (pinned or {}).get(name)) for name in wanted}
         bindings = {name: offer.binding if offer else "absent" for name, offer in offers.items()}
         return NodeBinding(
-            sandbox=self.sandbox_kind(app),
+            sandbox=self.sandbox_kind(sandbox_app(app, terms)),
             data=bindings,
             participants=dict(project.roster) if project is not None else {},
             steward_terms=steward_terms,
@@ -223,6 +235,9 @@ class Verifier:
         """
         config = resolve_run_config(manifest, run.overrides, terms)
         _check_resources(terms.resources, self.limits.most)
+        slot, most = terms.privacy.slot_seconds, self.limits.most
+        if slot is not None and most is not None and slot > most.seconds:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, "a block's slot is longer than a sandbox here may work")
         return config
 
     def uses(self, fab: Fab, approved: Approved) -> dict[str, StoreUse]:
@@ -233,29 +248,50 @@ class Verifier:
                 without a claim, an answer beside an earlier one would show what a few patients contributed.
         """
         found: dict[str, StoreUse] = {}
+        privacy = approved.terms.privacy if approved.terms else Privacy()
+        counted = privacy.ground in {"vetted", "enforced"}
         for name, stated in (approved.terms.data if approved.terms else {}).items():
             offer = self.data.get(name, approved.record.data.get(name))
             if offer is None:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
             found[name] = use = self._use(name, offer, stated, fab)
-            if approved.terms is not None and approved.terms.privacy.ground != "enforced":
-                released = self.store.released_cohorts(approved.digest, name, but=use.cohort.members_sha256)
-                require_no_difference(name, use.cohort, released, self._least(stated))
+            if counted:  # with noise, in step 2: an exact comparison would tell of one patient
+                continue
+            if use.cohort.patients < (least := self.least(stated)):
+                raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
+            self._require_apart(approved, name, use, least)
         return found
+
+    def _require_apart(self, approved: Approved, name: str, use: StoreUse, least: int) -> None:
+        """Compare the cohort with every one of the store that something was released about; each pair once.
+
+        Raises:
+            RefusedError: 907.
+        """
+        assert approved.terms is not None  # noqa: S101  (who has stores has terms)
+        own = approved.digest if approved.terms.disclosure.compare_with == "analysis" else None
+        known = self._apart.setdefault((name, use.cohort.members_sha256, least), set())
+        for earlier in self.store.released_cohorts(name, digest=own) - known:
+            if earlier != use.cohort.members_sha256:
+                require_apart(name, use.cohort.members, [self.store.members_of(earlier)], least)
+            known.add(earlier)
 
     def _use(self, name: str, offer: Offer, stated: DataStore, fab: Fab) -> StoreUse:
         if not offer.fits(stated):
             raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} is laid out, or counted, otherwise")
         try:
-            use = StoreUse(offer, stated, wanted_of(stated, fab.files), offer.cohort(stated, self.today()))
+            return StoreUse(offer, stated, wanted_of(stated, fab.files), offer.cohort(stated, self.today()))
         except InputError as err:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r}: {err.message}") from err
-        if use.cohort.patients < (least := self._least(stated)):
-            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"data store {name!r} has fewer than {least} patients")
-        return use
 
-    def _least(self, stated: DataStore) -> int:
+    def least(self, stated: DataStore) -> int:
+        """The fewest patients that a store may have for an analysis."""
         return max(stated.min_patients, self.limits.min_patients)
+
+
+def sandbox_app(app: str, terms: Terms | None) -> str:
+    """Whose image an analysis runs in: under a vetted claim one of its own, without any package of the researcher's."""
+    return VETTED_APP if terms is not None and terms.privacy.ground == "vetted" else app
 
 
 def _check_resources(wanted: Resources, most: Resources | None) -> None:

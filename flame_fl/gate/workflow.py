@@ -20,6 +20,8 @@ Rules this module follows:
 - Refusal details go to the audit log and to `on_event`; only the code's fixed text leaves.
 """
 
+import hmac
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,31 +32,38 @@ from pathlib import Path
 
 from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.content import ConfigValue, Content
-from flame_fl.contract.errors import SandboxError, SandboxTimeoutError
+from flame_fl.contract.errors import InputError, SandboxError, SandboxTimeoutError
 from flame_fl.contract.frames import FrameError, decode, encode
 from flame_fl.contract.manifest import Manifest, NodeBinding
 from flame_fl.contract.ports import ExternalApprovals, NoExternal, NoiseSource, Sandbox
 from flame_fl.contract.refusal import Refusal, RefusalCode, RefusedError
-from flame_fl.contract.task import STATUS_MESSAGE, Reply, Run, Task
-from flame_fl.contract.terms import Scalar, Terms
+from flame_fl.contract.task import OWN_RECORD, STATUS_MESSAGE, Reply, Run, Task
+from flame_fl.contract.terms import Privacy, Scalar, Terms
 from flame_fl.data.offer import Offers
 from flame_fl.gate.allow_list import rejected
 from flame_fl.gate.approval import ApprovalRecord, Status, status_on
 from flame_fl.gate.audit import plain
-from flame_fl.gate.cohorts import fingerprints
+from flame_fl.gate.blocks import Block, fingerprint, is_empty, run_key, split
+from flame_fl.gate.claims import event_of
+from flame_fl.gate.cohort_check import require_enough
+from flame_fl.gate.cohorts import fingerprints, namespaces
+from flame_fl.gate.disclosure import DisclosureFacts, disclose
 from flame_fl.gate.filing import Filing
 from flame_fl.gate.heads import witnessed_in
-from flame_fl.gate.ledger import debit
-from flame_fl.gate.release import Released, event_of, release
-from flame_fl.gate.sessions import Sessions, StoppedError
+from flame_fl.gate.ledger import debit_release
+from flame_fl.gate.ledger_store import Debit
+from flame_fl.gate.noised import NoisedSum, clip_norm_of, draws_of, sigma_of
+from flame_fl.gate.release import Released, release
+from flame_fl.gate.sessions import WHOLE, Sessions, StoppedError
+from flame_fl.gate.slots import Slots
 from flame_fl.gate.store import Store
 from flame_fl.gate.trust import Trust
 from flame_fl.gate.verify import NodeLimits, Verified, Verifier
 
 __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 
-OWN_RECORD = "flame"  # what the gate itself says in a reply
 _UNLIMITED_RUNS = 1 << 31
+NOBODYS_NUMBERS = 1 << 60
 _MOST_SHAPES = 1000  # in one audit entry
 _OVER = frozenset({RefusalCode.NOT_APPROVED, RefusalCode.PENDING_APPROVAL, RefusalCode.WITHDRAWN_OR_EXPIRED})
 
@@ -98,6 +107,7 @@ class Gate:
         seed: Seeds the apps (never the noise) in simulations.
         on_event: Told of every step, for logs and progress.
         today: The date in UTC, for approvals.
+        block_key: Decides, with the run, which block a patient is in; the node's own secret.
     """
 
     node: str
@@ -116,6 +126,7 @@ class Gate:
     seed: int | None = None
     on_event: Callable[[Event], None] = lambda event: None
     today: Callable[[], date] = lambda: datetime.now(UTC).date()
+    block_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def __post_init__(self) -> None:
         self._one_at_a_time = threading.Lock()
@@ -139,6 +150,7 @@ class Gate:
             self.log_dir,
             self.view_dir,
             self.limits.max_sessions,
+            self.limits.max_block_sessions,
             self.seed,
         )
 
@@ -159,6 +171,8 @@ class Gate:
             verified = self._verifier.verify(task)  # 1
             if (answered := self._answered(verified)) is not None:
                 return answered
+            clip_norm = self._clip_norm(verified)
+            self._require_enough(verified)  # in a transaction of its own: what it decides stays decided
             attempt = self._reserve(verified)  # 2
         except RefusedError as err:
             self._end_if_over(task.run, err)
@@ -166,15 +180,25 @@ class Gate:
         reserved = time.monotonic()
         ran = reserved
         try:
-            update, failed = self._run(verified)  # 3
-            ran = time.monotonic()
-            released = self._release(verified, update, failed)  # 4
+            if verified.enforced:
+                noised = self._run_enforced(verified, clip_norm)  # 3
+                ran = time.monotonic()
+                released = noised.release(self.noise)  # 4
+            else:
+                update = self._run(verified)  # 3
+                ran = time.monotonic()
+                released = self._release(verified, update)  # 4, after disclosure control
             reply = self._commit_and_record(verified, attempt, released)  # 5 and 6
         except RefusedError as err:
             self._end_if_over(task.run, err)
             return self._refuse(task, err, started, attempt)
         self._tell("released", task, started, ran - reserved, released.failed, bytes_out=released.content.nbytes)
         return reply
+
+    def _clip_norm(self, verified: Verified) -> float:
+        if verified.terms is None or not verified.enforced:
+            return 0.0
+        return clip_norm_of(verified.task.content, verified.terms.privacy)
 
     # --- 2 reserve ---------------------------------------------------------------------------------------------
 
@@ -217,9 +241,20 @@ class Gate:
                         RefusalCode.TERMS_VIOLATED, f"the run has had its {had} messages of type {task.message_type!r}"
                     )
             attempt = self.store.reserve_leg(verified.run_id, task.leg_id, task.message_type, task.sha256)
-            if terms is not None:
-                debit(self.store, self.limits, verified, terms, attempt)
             event = event_of(terms.privacy) if terms else None
+            if terms is not None:
+                distance = self._distance(verified, terms)
+                debit = Debit(
+                    terms.project.id, verified.approved.digest, verified.run_id, task.leg_id, attempt, tuple(terms.data)
+                )
+                debit_release(
+                    self.store,
+                    self.limits,
+                    terms.privacy,
+                    debit,
+                    namespaces=namespaces(verified.uses),
+                    distance=distance,
+                )
             self.store.record(
                 "reserved",
                 {
@@ -236,51 +271,145 @@ class Gate:
             )
         return attempt
 
+    def _require_enough(self, verified: Verified) -> None:
+        """Under a claim the smallest cohort is looked at once, with noise, and paid for."""
+        if verified.ground in {"vetted", "enforced"}:
+            for name, use in verified.uses.items():
+                least = self._verifier.least(use.stated)
+                require_enough(self.store, self.limits, self.noise, verified, name, least=least)
+
+    def _distance(self, verified: Verified, terms: Terms) -> float:
+        """How far, at most, the noise of one release is from the stated one; known before the data are seen."""
+        if verified.rules is None or not terms.privacy.claims:
+            return 0.0
+        return self.noise.distance(sigma_of(terms.privacy), draws_of(verified.rules, terms.privacy))
+
     # --- 3 run -------------------------------------------------------------------------------------------------
 
-    def _run(self, verified: Verified) -> tuple[Content | None, str]:
-        """The update; or None and why, where an enforced claim must not let a failure show.
+    def _run(self, verified: Verified) -> Content:
+        """The update, where no enforced claim is made.
 
         Raises:
             RefusedError: 905, 906, 907 or 908.
         """
-        enforced, failure = verified.ground == "enforced", None
-        update: Content | None = None
+        try:
+            return self._sessions.run(verified)  # step 5 looks at the cohorts once more
+        except SandboxError as err:
+            # a session that a steward ended did not fail, nor did one that was ended because of a patient
+            self._verifier.still_approved(verified, patients=False)
+            try:
+                self._verifier.same_patients(verified)
+            except RefusedError:
+                self._sessions.end(verified.task.run.run_id)
+                raise
+            timeout = isinstance(err, SandboxTimeoutError)
+            code = RefusalCode.SANDBOX_TIMEOUT if timeout else RefusalCode.SANDBOX_FAILED
+            raise RefusedError(code, err.message) from err
+
+    def _run_enforced(self, verified: Verified, clip_norm: float) -> NoisedSum:
+        """The clipped updates, one or one per block. Whatever fails is the zero vector and says nothing.
+
+        Raises:
+            RefusedError: 901, 902, 907 or 908, none of which looks at a patient.
+        """
+        assert verified.terms is not None  # noqa: S101  (an enforced claim is a term)
+        assert verified.rules is not None  # noqa: S101
+        total = NoisedSum(verified.reference, verified.rules, verified.terms.privacy, clip_norm)
+        if verified.terms.privacy.unit == "patient":
+            self._run_blocks(verified, verified.terms.privacy, total)
+            return total
         try:
             update = self._sessions.run(verified)
+            self._verifier.same_patients(verified)  # for the last time: from here on nothing depends on who is there
         except SandboxError as err:
-            failure = err
-        except RefusedError as err:  # no view could be made: one patient's record may be why
-            if enforced:
-                return None, err.detail
-            raise
-        if not enforced and failure is None:
-            return update, ""  # step 5 looks at the cohorts once more
-        if failure is not None:  # a session that a steward ended did not fail; this decision looks at no patient
+            # a session that a steward ended did not fail: this decision looks at no patient
             self._verifier.still_approved(verified, patients=False)
-        try:
-            self._verifier.same_patients(verified)  # nor did one that was ended because of a patient
-        except RefusedError as err:
+            total.add(None, err.message)
+        except RefusedError as err:  # no view could be made, or a patient went: one patient's record may be why
             self._sessions.end(verified.task.run.run_id)
-            if enforced:
-                return None, err.detail
+            total.add(None, err.detail)
+        else:
+            total.add(update)
+        return total
+
+    def _run_blocks(self, verified: Verified, privacy: Privacy, total: NoisedSum) -> None:
+        """The app once for each block of patients, one after the other, each in a slot of its own."""
+        assert privacy.blocks is not None  # noqa: S101  (Privacy checks both)
+        assert privacy.slot_seconds is not None  # noqa: S101
+        slots = Slots(privacy.slot_seconds, lambda: self._sessions.stopping, fixed=self.limits.fixed_slots)
+        count, key = privacy.blocks, run_key(self.block_key, verified.run_id)
+        failed: dict[int, str] = {}
+        try:
+            blocks = split(verified.uses, count, key)
+            failed = self._sessions.prepare(verified, blocks)
+        except StoppedError:
             raise
-        if failure is None or enforced:
-            return update, failure.message if failure else ""
-        timeout = isinstance(failure, SandboxTimeoutError)
-        code = RefusalCode.SANDBOX_TIMEOUT if timeout else RefusalCode.SANDBOX_FAILED
-        raise RefusedError(code, failure.message) from failure
+        except Exception as err:  # whatever reading a store raises: one patient's record may be why
+            blocks = ()
+            failed = dict.fromkeys(range(1, count + 1), f"no blocks ({type(err).__name__})")
+        for number in range(1, count + 1):
+            slots.wait()
+            self._verifier.still_approved(verified, patients=False)
+            why = failed.get(number) or self._changed(verified, number, blocks[number - 1])
+            update: Content | None = None
+            if not why:
+                update, why = self._run_block(verified, number, blocks[number - 1], slots)
+            total.add(None if why else update, f"block {number}: {why}")
+        slots.wait()
+        for number, block in enumerate(blocks, 1):
+            if why := self._changed(verified, number, block):  # a patient went after the block was added
+                total.forget(number, f"block {number}: {why}")
+
+    def _run_block(self, verified: Verified, number: int, block: Block, slots: Slots) -> tuple[Content | None, str]:
+        """The block's update, or why there is none."""
+        if is_empty(block):
+            return None, "it is empty"
+        try:
+            return self._sessions.run_block(verified, number, block, slots.left), ""
+        except (SandboxError, RefusedError) as err:
+            # a session that a steward ended did not fail: this decision looks at no patient
+            self._verifier.still_approved(verified, patients=False)
+            return None, getattr(err, "detail", "") or err.message
+
+    def _changed(self, verified: Verified, number: int, block: Block) -> str:
+        """Why a block's records may no longer be used as they were; "" if they may."""
+        return self._why_not(verified, number, fingerprint(block))
+
+    def _why_not(self, verified: Verified, number: int, seen: str) -> str:
+        """Why a block's records may not be used as they were; "" if they may."""
+        try:
+            now = self._verifier.uses(verified.fab, verified.approved)
+            if fingerprints(now) == fingerprints(verified.uses):
+                return ""
+            assert verified.terms is not None  # noqa: S101
+            blocks = split(now, verified.terms.privacy.blocks or 1, run_key(self.block_key, verified.run_id))
+        except (RefusedError, InputError) as err:
+            return getattr(err, "detail", "") or err.message
+        return "" if fingerprint(blocks[number - 1]) == seen else "its patients changed meanwhile"
 
     # --- 4 release ---------------------------------------------------------------------------------------------
 
-    def _release(self, verified: Verified, update: Content | None, failed: str) -> Released:
+    def _release(self, verified: Verified, update: Content) -> Released:
         if verified.terms is None or verified.rules is None:
-            assert update is not None  # noqa: S101  (without terms there is no enforced claim)
             if OWN_RECORD in update.arrays or OWN_RECORD in update.metrics:
                 raise rejected(f"record {OWN_RECORD!r} is the gate's own")
             return Released(update)
-        return release(
-            update, verified.reference, verified.rules, verified.terms.privacy, noise=self.noise, failed=failed
+        rules, privacy = verified.rules, verified.terms.privacy
+        if verified.ground == "vetted":
+            return release(update, verified.reference, rules, privacy)
+        disclosed = disclose(update, rules, verified.terms.disclosure, self._disclosure_facts(verified))
+        released = release(disclosed.content, verified.reference, rules.leaving, privacy)
+        return replace(released, numbers=disclosed.notes.numbers, notes=disclosed.notes.as_json())
+
+    def _disclosure_facts(self, verified: Verified) -> DisclosureFacts:
+        cohorts = sha256_hex(repr(sorted(fingerprints(verified.uses).items())).encode())
+        return DisclosureFacts(
+            # an app that reads no data store has nobody's data
+            patients=min((use.cohort.patients for use in verified.uses.values()), default=NOBODYS_NUMBERS),
+            released_before=self.store.numbers_released(verified.approved.digest),
+            cohort_fingerprint=cohorts,
+            message_sha256=verified.task.sha256,
+            key=hmac.digest(self.block_key, b"cell noise", "sha256"),
         )
 
     # --- 5 commit and 6 record ---------------------------------------------------------------------------------
@@ -294,13 +423,16 @@ class Gate:
 
     def _store_release(self, verified: Verified, attempt: int, released: Released) -> Reply:
         task, terms = verified.task, verified.terms
-        event = event_of(terms.privacy) if terms is not None else None
+        privacy = terms.privacy if terms is not None else Privacy()
+        event = event_of(privacy)
         with self.store.transaction():
-            # a zero vector holds nobody: that a patient went is why it is one, and no reason to refuse it
-            self._verifier.still_approved(verified, patients=not released.failed)
+            # under an enforced claim step 3 looked: a refusal here would tell of a patient, and of a failing app
+            self._verifier.still_approved(verified, patients=not verified.enforced)
             self.store.commit_debit(verified.run_id, task.leg_id, attempt)  # 5
             for name, use in verified.uses.items():
-                self.store.note_cohort(verified.approved.digest, name, use.cohort.members)
+                self.store.note_cohort(
+                    verified.approved.digest, name, use.cohort.members, use.offer.namespace, verified.ground
+                )
             head = self.store.record(  # 6
                 "released",
                 {
@@ -312,22 +444,32 @@ class Gate:
                     "arrays": _shapes(released.content),
                     "patients": {name: len(use.cohort.members) for name, use in verified.uses.items()},
                     "ground": verified.ground,
-                    "rho": event.rho if event is not None else None,
+                    "unit": privacy.unit,
+                    "event": event.as_json() if event is not None else {"event": "no-claim"},
                     "zero_vector_because": plain(released.failed, 2000),
+                    "disclosure": dict(released.notes),
                 },
             )
             said: dict[str, ConfigValue] = {
                 "node": self.node,
                 "audit_head": head,
                 "ground": verified.ground,
+                "unit": privacy.unit,
                 "noise_std": released.noise_std,
+                "clip_norm": released.clip_norm,
+                "blocks": privacy.blocks or 0,
             }
+            if released.below_clip is not None:
+                said |= {"below_clip": released.below_clip, "below_clip_std": released.below_clip_std}
             if signature := self.store.sign_head(head):
                 said["audit_signature"] = signature
             content = replace(released.content, configs={**released.content.configs, OWN_RECORD: said})
             # in parts: a large update is held once, not twice
-            if not self.store.end_leg(verified.run_id, task.leg_id, attempt, reply=encode(content)):
+            if not self.store.end_leg(
+                verified.run_id, task.leg_id, attempt, reply=encode(content), numbers=released.numbers
+            ):
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, "another attempt at this leg was made meanwhile")
+        self.store.keep_head()
         return Reply(content)
 
     def _end_if_over(self, run: Run, err: RefusedError) -> None:
@@ -362,9 +504,11 @@ class Gate:
 
         Args:
             run: Whose analysis is asked about.
-            told: What the hub tells beside the question: heads of other DIZ's audit chains, which are kept.
+            told: What the hub tells beside the question: heads of DIZ's audit chains. Others' are kept; one of this
+                node's own that it does not know shows that its state is older than what left.
         """
-        code, digest, terms = 0, "", None
+        code, digest, terms, heads = 0, "", None, witnessed_in(told or {})
+        self.store.look_at(heads)
         try:
             fab, manifest = self._verifier.read(run)
             digest, terms = manifest.digest, manifest.terms
@@ -374,7 +518,7 @@ class Gate:
                 self._verifier.uses(fab, approved)
         except RefusedError as err:
             code = int(self._refuse(Task(run, "", STATUS_MESSAGE, "", Content()), err, time.monotonic()).code)
-        if code == 0 and (heads := witnessed_in(told or {})):
+        if code == 0 and heads:
             self.store.witness(heads, str(run.run_id))
         record = self.store.approval(digest) if digest else None
         privacy = terms.privacy if terms else None
@@ -423,16 +567,16 @@ class Gate:
         """
         over: list[Verified] = []
 
-        def holds(verified: Verified) -> bool:
+        def holds(verified: Verified, part: int, seen: str) -> bool:
             try:
-                self._verifier.still_approved(verified, patients=True)
+                self._verifier.still_approved(verified, patients=part == WHOLE)
+                return part == WHOLE or not self._why_not(verified, part, seen)
             except RefusedError as err:
                 if err.code in _OVER:
                     over.append(verified)
                 return False
             except Exception:  # what cannot be told does not hold, and the thread that watches goes on
                 return False
-            return True
 
         ended = self._sessions.end_unless(holds)
         for verified in over:

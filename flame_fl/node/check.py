@@ -72,6 +72,8 @@ def _state(node: Node) -> str:
     store = Store(node.files.database)
     try:
         entries, head = store.verify_audit()
+        if locks := store.locks.open():
+            raise FlameError(f"The state is locked: {locks[0].why}.", mend="flame node reconcile; docs/audit.md.")
     finally:
         store.close()
     return f"the audit chain holds: {entries} entries, head {head[:16]}…"

@@ -43,10 +43,12 @@ default = "{image}"           # for every app that is not named below; empty: su
 # "publisher/app" = "sha256:…"
 
 [limits]                      # the DIZ's own bounds, whatever is approved
-epsilon_cap = 10.0            # lifetime privacy budget of this site, over all analyses that claim one
-delta = 1e-5                  # the delta it is stated at
+epsilon_cap = 10.0            # most lifetime privacy budget of an account (the site; its patients), over all projects;
+                              # an account keeps the cap it was opened with: flame node budget set
+delta = 1e-5                  # the delta it is stated at; at most 1 in 10 times the number of patients
 min_patients = 10             # no store with fewer takes part
-max_sessions = 2              # warm sandboxes at a time
+max_sessions = 2              # runs with a warm sandbox at a time
+max_block_sessions = 16       # a run of unit patient keeps its blocks' sandboxes warm (paused) if there are no more
 session_idle_seconds = 900    # a sandbox without messages for so long is closed
 keep_replies_days = 30        # stored replies of older runs are dropped; their hashes stay in the audit chain
 max_message_bytes = 1073741824  # a larger message from the hub is not read
@@ -136,6 +138,7 @@ class LimitsSection(Frozen):
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     min_patients: Annotated[int, Field(ge=1)] = 10
     max_sessions: Annotated[int, Field(ge=1, le=64)] = 2
+    max_block_sessions: Annotated[int, Field(ge=0, le=10_000)] = 16
     session_idle_seconds: Annotated[float, Field(gt=0)] = 900.0
     keep_replies_days: Annotated[int, Field(ge=1)] = 30
     max_message_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 40)] = 1 << 30
@@ -149,7 +152,9 @@ class LimitsSection(Frozen):
     def for_gate(self) -> NodeLimits:
         """As the gate takes them."""
         most = Resources(**{name: getattr(self, name) for name in Resources.model_fields})
-        return NodeLimits(self.epsilon_cap, self.delta, self.min_patients, self.max_sessions, most)
+        return NodeLimits(
+            self.epsilon_cap, self.delta, self.min_patients, self.max_sessions, self.max_block_sessions, most=most
+        )
 
 
 class DemoSection(Frozen):

@@ -82,6 +82,7 @@ def add(files: DataFiles, store: Store, name: str, spec: StoreSpec, how: Adding)
     """
     _check_name(name)
     registry = files.registry
+    _require_namespace(registry, name, spec)
     if not how.replace:
         _require_same(registry, name, spec)
     with _incoming(registry) as incoming:
@@ -381,6 +382,15 @@ def _require_unique_records(spec: StoreSpec, quality: Quality) -> None:
             f"{quality.duplicate_record_ids} record ids in {spec.layout.table} occur more than once in "
             f"{spec.layout.record_id!r}.",
             mend="Name a column whose values are unique, or leave --record-id out.",
+        )
+
+
+def _require_namespace(registry: Registry, name: str, spec: StoreSpec) -> None:
+    """Whose budget a store draws on is decided once: what was released about its patients stays debited."""
+    if registry.path(name).is_file() and (known := registry.get(name).current.spec.namespace) != spec.namespace:
+        raise InputError(
+            f"The patients of data store {name!r} are those of the namespace {known!r}, for ever.",
+            mend=f"Leave it at {known!r}; other patients are another store.",
         )
 
 

@@ -37,6 +37,7 @@ from flame_fl.gate.decisions import Wish, by_key, enter_analysis, enter_project,
 from flame_fl.gate.signatures import public_text
 from flame_fl.gate.store import Store
 from flame_fl.gate.trust import Trust
+from flame_fl.gate.verify import sandbox_app
 from flame_fl.gate.workflow import Event, Gate, StoppedError
 from flame_fl.node.dry_run_made_up import made_up_message, made_up_stores
 from flame_fl.node.dry_run_outcome import DryMessage, DryRunOutcome
@@ -91,7 +92,7 @@ def dry_run(
         return DryRunOutcome(
             at=at,
             analysis=record.analysis_digest,
-            sandbox=shown(sandbox.kind_of(record.manifest.app), 200),
+            sandbox=shown(sandbox.kind_of(sandbox_app(record.manifest.app, record.terms)), 200),
             stores=stores,
             messages=messages,
             output=_output(root / "logs"),
@@ -236,7 +237,7 @@ def _trial(
         store=store,
         sandbox=sandbox,
         data=offers,
-        limits=replace(gate.limits, min_patients=1, max_sessions=1),
+        limits=replace(gate.limits, min_patients=1, max_sessions=1, max_block_sessions=0, fixed_slots=False),
         noise=ExactNoise(),
         log_dir=root / "logs",
         view_dir=root / "views",

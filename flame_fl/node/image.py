@@ -21,6 +21,8 @@ from docker.models.images import Image as EngineImage
 from flame_fl import __version__
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.fab import Fab, read_fab
+from flame_fl.contract.manifest import manifest_of
+from flame_fl.contract.ports import VETTED_APP
 from flame_fl.flower.bundle import build_fab
 from flame_fl.node.wheels import LOCK, collect, requirements_of
 from flame_fl.sandbox.container import NOBODY, ROLE
@@ -92,7 +94,7 @@ def build_image(
         InputError: The app, its requirements or the base do not serve.
         FlameError: pip or the engine failed; the sentence is theirs.
     """
-    name = read_app(app).app_id if app else ""
+    name = (VETTED_APP if _is_vetted(read_app(app)) else read_app(app).app_id) if app else ""
     tag = tag or f"flame-sandbox-{name.rpartition('/')[2] or 'plain'}"
     base_id = _check_base(client, base)
     with tempfile.TemporaryDirectory(prefix="flame-image-") as scratch:
@@ -110,6 +112,16 @@ def build_image(
         }
         say(f"installing {locked} packages in {tag}")
         return described(_build(client, context, tag, base, labels))
+
+
+def _needs_of(fab: Fab) -> tuple[str, ...]:
+    """What an app asks for; under a vetted claim the code of ours that runs in its place, and nothing else."""
+    return ("flame-vetted",) if _is_vetted(fab) else requirements_of(fab)
+
+
+def _is_vetted(fab: Fab) -> bool:
+    terms = manifest_of(fab).terms
+    return terms is not None and terms.privacy.ground == "vetted"
 
 
 def dockerfile() -> str:
@@ -134,7 +146,7 @@ def write_context(
         InputError: `into` is there already, or as `build_image`.
         FlameError: As `build_image`.
     """
-    requirements = [*(requirements_of(read_app(app)) if app else ()), *extra]
+    requirements = [*(_needs_of(read_app(app)) if app else ()), *extra]
     try:
         into.mkdir(parents=True)
     except OSError as err:

@@ -60,6 +60,7 @@ class NodeOffers:
                 key=self._key,
                 pseudonyms=version.spec.pseudonyms,
                 shift_days=version.spec.shift_dates_days,
+                namespace=version.spec.namespace,
                 unchanged=SnapshotCheck(snapshot, self._key),
             )
             self._offers[name, version.binding] = offer

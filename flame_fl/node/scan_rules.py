@@ -127,12 +127,13 @@ SWITCHES = ("torch.backends", "matplotlib.rcParams")  # attributes that are mean
 
 STANDARD = sys.stdlib_module_names
 KNOWN = _set(
-    "flwr flame_strategies numpy scipy pandas polars pyarrow sklearn torch torchvision torchaudio torchmetrics opacus"
-    " tensorflow keras jax jaxlib flax optax xgboost lightgbm catboost statsmodels lifelines scikit_survival sksurv"
-    " matplotlib seaborn plotly PIL cv2 skimage SimpleITK nibabel pydicom monai h5py zarr anndata scanpy safetensors"
-    " transformers timm networkx sympy numba joblib tqdm dp_accounting biolearn bed_reader pgenlib cyvcf2 pysam Bio"
-    " yaml pydantic attr attrs rich click typer requests httpx cryptography grpc google setuptools pip packaging"
-    " typing_extensions einops umap shap imblearn pytorch_lightning lightning accelerate"
+    "flame_vetted flwr flame_strategies numpy scipy pandas polars pyarrow sklearn torch torchvision torchaudio"
+    " torchmetrics opacus tensorflow keras jax jaxlib flax optax xgboost lightgbm catboost statsmodels lifelines"
+    " scikit_survival sksurv matplotlib seaborn plotly PIL cv2 skimage SimpleITK nibabel pydicom monai h5py zarr"
+    " anndata scanpy safetensors transformers timm networkx sympy numba joblib tqdm dp_accounting biolearn"
+    " bed_reader pgenlib cyvcf2 pysam Bio yaml pydantic attr attrs rich click typer requests httpx cryptography"
+    " grpc google setuptools pip packaging typing_extensions einops umap shap imblearn pytorch_lightning lightning"
+    " accelerate"
 )
 INSTALLED = (STANDARD | KNOWN | {"flame_fl"}) - {"flame_strategies", "this", "antigravity"}
 """What a bundle must not carry under the same name. The strategies may come with an app."""

@@ -14,6 +14,7 @@ from flame_fl.contract.terms import DataStore, Terms
 from flame_fl.data.layout import wanted_of
 from flame_fl.gate.approval import ApprovalRecord, status_on
 from flame_fl.gate.store import Store
+from flame_fl.gate.verify import sandbox_app
 from flame_fl.gate.workflow import Gate
 from flame_fl.node import steward
 from flame_fl.node.config import NodeConfig
@@ -32,7 +33,7 @@ from flame_fl.node.sheet_model import (
     StoreShown,
 )
 from flame_fl.node.sheet_parts import Section, Table, Warned
-from flame_fl.node.sheet_risk import Spent, budget_of, claim_of
+from flame_fl.node.sheet_risk import accounts_for, budget_of, claim_of, distance_of
 from flame_fl.node.sheet_sections import sections
 from flame_fl.node.shown import shown
 from flame_fl.node.terms_diff import terms_diff
@@ -61,8 +62,8 @@ def build_sheet(
     """
     store, terms, digest = gate.store, record.terms, record.analysis_digest
     runs = store.runs(digest, limit=_ALL_RUNS)
-    spent = Spent(store.rho_spent(digest), store.rho_spent())
-    claim = claim_of(terms, runs, spent, gate.limits)
+    accounts = accounts_for(gate, terms, digest)
+    claim = claim_of(terms, runs, accounts, distance_of(gate, terms))
     fab, problem = _bundle(store, record)
     sheet = Sheet(
         node=config.node.name,
@@ -77,12 +78,12 @@ def build_sheet(
         project=_project(gate, record),
         signed_by=tuple(signed.by for signed in record.signatures),
         needed=gate.trust().needed,
-        sandbox=gate.sandbox.kind_of(record.manifest.app),
+        sandbox=gate.sandbox.kind_of(sandbox_app(record.manifest.app, record.terms)),
         problem=_problem(gate, record),
         stores=tuple(_store(gate, name, stated) for name, stated in (terms.data if terms else {}).items()),
         min_patients=gate.limits.min_patients,
         claim=claim,
-        budget=budget_of(terms, claim, spent, gate.limits),
+        budget=budget_of(terms, claim, accounts),
         most=gate.limits.most,
         runs=len(runs),
         code=_code(record, fab, problem, terms),

@@ -70,7 +70,7 @@ class Figures(Frozen):
 
 
 class Claim(Frozen):
-    """An enforced claim in figures, for the whole site. Counts are of messages of all types and runs."""
+    """A claim in figures, for the unit that the terms name. Counts are of messages of all types and runs."""
 
     had: int
     """Messages that were answered, refused or begun here."""
@@ -78,24 +78,37 @@ class Claim(Frozen):
     """Further ones that the terms allow at most."""
     admitted: int
     """Of those, how many the budgets cover."""
-    refused_by: Literal["", "analysis", "site"]
-    """Which budget refuses the next one after `admitted`, if one does."""
+    refused_by: Literal["", "analysis", "project", "account"]
+    """What refuses the one after `admitted`: epsilon_max, the project's cap, or the lifetime cap; "" if nothing."""
+    refused_in: str
+    """In which account that is, as `str(Account)`."""
     epsilon: float
     """Of all that this analysis may release in its life, at the terms' delta; never above epsilon_max."""
     risk: Figures
-    """Of the same, exactly."""
+    """Of the same: exactly for Gaussian releases, at most for sampled ones."""
     bound: Figures
     """What epsilon_max and delta alone promise."""
 
 
 class Budget(Frozen):
-    """The site's account. Epsilons at the site's own delta."""
+    """One account. Epsilons are at its own delta, as if its releases had been fixed beforehand.
 
+    That the cap holds, although they are chosen in the light of earlier ones, is what its filter guarantees; `used` is
+    the filter's share.
+    """
+
+    unit: Literal["site", "patient"]
+    namespace: str
+    """Whose patients; "" for the site."""
     cap: float
     delta: float
+    project_cap: float | None
+    """The project's own, if one was set."""
     spent: float
     after: float
     """If this analysis releases all that it may."""
+    used: float
+    used_after: float
     risk_spent: Figures
     risk_after: Figures
 
@@ -149,7 +162,7 @@ class DecisionShown(Frozen):
 class Sheet(Frozen):
     """All of it."""
 
-    sheet_version: Literal[1] = 1
+    sheet_version: Literal[2] = 2
     node: str
     day: date
     digest: str
@@ -169,7 +182,8 @@ class Sheet(Frozen):
     min_patients: int
     """The node's own."""
     claim: Claim | None
-    budget: Budget
+    budget: tuple[Budget, ...]
+    """The accounts that it is debited from; all of them if it is debited from none."""
     most: Resources | None
     """What the node lets a sandbox have."""
     runs: int

@@ -2,7 +2,9 @@
 
 import math
 
+from flame_fl.contract.disclosure_terms import looser_than_default
 from flame_fl.contract.terms import ArrayRule, MetricRule, Terms
+from flame_fl.gate.disclosure import unguarded
 from flame_fl.node.sheet_cautions import fewest_patients, most_numbers
 from flame_fl.node.sheet_model import Sheet
 from flame_fl.node.sheet_words import Say
@@ -29,7 +31,20 @@ def release_table(
     notes = [say("release.note", numbers=numbers)]
     if patients := fewest_patients(sheet):
         notes.append(say("release.ratio", ratio=numbers / patients, patients=patients))
-    return tuple(rows), (*notes, say("release.back"))
+    return tuple(rows), (*notes, *_disclosure(terms, say), say("release.back"))
+
+
+def _disclosure(terms: Terms, say: Say) -> list[str]:
+    """What disclosure control leaves open: only where nothing stronger stands in its place."""
+    if terms.privacy.ground not in {"none", "reviewed"}:
+        return []
+    notes = [sentence.de if say.language == "de" else sentence.en for sentence in looser_than_default(terms.disclosure)]
+    if terms.disclosure.exemption is not None:
+        notes.append(say("release.exemption", why=shown(terms.disclosure.exemption, 500)))
+    open_ = sorted({f"{record}/{name}" for rules in terms.messages.values() for record, name in unguarded(rules)})
+    if open_:
+        notes.append(say("release.unguarded", items=shown(", ".join(open_[:20]), 500)))
+    return notes
 
 
 def _array(rule: ArrayRule, say: Say) -> str:

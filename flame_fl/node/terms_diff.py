@@ -40,6 +40,14 @@ _NUMBERS: dict[_Parts, int] = {
     ("privacy", "delta"): _UP,
     ("privacy", "clip_norm"): _UP,
     ("privacy", "noise_multiplier"): _DOWN,
+    ("privacy", "sample_rate"): _UP,
+    ("privacy", "steps"): _UP,
+    ("disclosure", "min_cell"): _DOWN,
+    ("disclosure", "most_noise"): _DOWN,
+    ("disclosure", "max_numbers_per_patient"): _UP,
+    ("disclosure", "max_numbers_per_patient_in_total"): _UP,
+    ("disclosure", "dominance"): _UP,
+    ("disclosure", "significant_digits"): _UP,
     ("limits", "runs"): _UP,
     ("federation", "min_sites"): _DOWN,
     ("resources", "*"): _UP,
@@ -55,9 +63,10 @@ _NUMBERS: dict[_Parts, int] = {
 _DAYS: dict[_Parts, int] = {("validity", "from"): _DOWN, ("validity", "until"): _UP}
 # From looser to tighter.
 _STEPS: dict[_Parts, tuple[str, ...]] = {
-    ("privacy", "unit"): ("none", "site"),
-    ("privacy", "ground"): ("none", "reviewed", "enforced"),
+    ("privacy", "unit"): ("none", "patient", "site"),
+    ("privacy", "ground"): ("none", "reviewed", "vetted", "enforced"),
     ("privacy", "mechanism"): ("none", "clip", "discrete-gaussian"),
+    ("disclosure", "compare_with"): ("analysis", "store"),
 }
 # One more of these is looser (1) or tighter (-1).
 _PARTS: dict[_Parts, int] = {

@@ -95,6 +95,12 @@ def _agent(node: Node, say: Callable[[str], None], closing: ExitStack) -> Agent:
     remove_tree(node.files.views)  # what an earlier gate left; nothing else may hold patients' data
     store = open_store(node, closing)
     entries, _ = store.verify_audit()
+    for lock in store.locks.open():
+        say(f"LOCKED since {lock.at}: {lock.why}; messages are refused (903) until `flame node reconcile`")
+    try:
+        store.require_head_kept()
+    except OSError as err:
+        raise InputError(f"The last head cannot be kept in {node.files.keys}.", mend="Make it writable.") from err
     key = read_private_key(node.files.identity_key)
     note_start(node, store)
     closing.callback(note_end, store)

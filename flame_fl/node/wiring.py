@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.places import Places
 from flame_fl.contract.ports import ExternalApprovals, NoExternal, Sandbox
-from flame_fl.data.disguise import KEY_BYTES
+from flame_fl.data.disguise import KEY_BYTES, derived_key
 from flame_fl.gate.database import require_state
+from flame_fl.gate.rollback import LAST_HEAD
 from flame_fl.gate.signatures import read_private_key, read_public_key
 from flame_fl.gate.store import Store
 from flame_fl.gate.trust import Trust
@@ -73,9 +74,15 @@ def open_node(places: Places, *, with_state: bool = True) -> Node:
 
 
 def open_store(node: Node, closing: ExitStack) -> Store:
-    """The node's state; `closing` closes it."""
-    store = Store(node.files.database, key=read_private_key(node.files.identity_key))
+    """The node's state; `closing` closes it. One that is older than what left the node is locked.
+
+    Raises:
+        VerificationError: The file with the last head holds something else.
+    """
+    key = read_private_key(node.files.identity_key)
+    store = Store(node.files.database, key=key, last_head=node.files.keys / LAST_HEAD)
     closing.callback(store.close)
+    store.look_back()
     return store
 
 
@@ -153,4 +160,5 @@ def open_gate(
         log_dir=node.files.logs,
         view_dir=node.files.views,
         on_event=on_event,
+        block_key=derived_key(node.data_key, "blocks"),
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from flame_fl.report import plots
-from flame_fl.report.facts import RoundFacts, RunFacts
+from flame_fl.report.facts import NodeFacts, RoundFacts, RunFacts
 from flame_fl.report.story import claims_bound
 from flame_fl.report.words import counted, duration, number, size
 
@@ -42,11 +42,7 @@ def _chart(title: str, unit: str, alt: str, paint: Callable[["Axes"], None], ext
 
 def privacy_chart(facts: RunFacts) -> Chart | None:
     """ε spent against its cap, for every node that claims a bound; ``None`` if none does."""
-    claims = [
-        (node.name, node.epsilon_spent, node.epsilon_cap)
-        for node in facts.nodes
-        if claims_bound(facts, node) and node.epsilon_spent is not None
-    ]
+    claims = [claim for node in facts.nodes if claims_bound(facts, node) for claim in _claims(node)]
     if not claims:
         return None
     names = [name for name, _, _ in claims]
@@ -61,6 +57,16 @@ def privacy_chart(facts: RunFacts) -> Chart | None:
         plots.capped_bars(axes, names, spent, caps)
 
     return _chart("Privacy loss spent, by DIZ", "ε; the mark is the cap", alt, paint, (440, 52 + 30 * len(claims)))
+
+
+def _claims(node: NodeFacts) -> list[tuple[str, float, float | None]]:
+    """(name, spent, cap) of the accounts of the unit that the claim is about; the DIZ's name alone if it is one."""
+    if node.epsilon_spent is None:
+        return []
+    own = [account for account in node.accounts if account.unit == node.unit]
+    if len(own) < 2:
+        return [(node.name, node.epsilon_spent, node.epsilon_cap)]
+    return [(f"{node.name} {account.namespace}", account.epsilon_spent, account.epsilon_cap) for account in own]
 
 
 def round_charts(facts: RunFacts) -> tuple[Chart, ...]:

@@ -40,6 +40,9 @@ class TermsFacts(_Facts):
         clip_norm: L2 bound of one update, in the update's units.
         noise_multiplier: noise standard deviation divided by ``clip_norm``.
         epsilon_max: most that one DIZ may spend on this analysis.
+        blocks: unit patient, enforced: groups of patients, in each of which the app runs once.
+        sample_rate: DP-SGD: the chance of each patient to take part in a step.
+        steps: DP-SGD: steps per message.
     """
 
     unit: Unit = "none"
@@ -49,6 +52,9 @@ class TermsFacts(_Facts):
     noise_multiplier: float | None = None
     epsilon_max: float | None = None
     delta: float | None = None
+    blocks: int | None = None
+    sample_rate: float | None = None
+    steps: int | None = None
 
 
 class RefusalFacts(_Facts):
@@ -78,6 +84,32 @@ def installed_versions(*names: str) -> dict[str, str]:
     return found
 
 
+class AccountFacts(_Facts):
+    """One of a DIZ's privacy accounts, of this run and earlier ones.
+
+    Attributes:
+        unit: whose privacy.
+        namespace: which patients; empty for the site.
+        epsilon_spent: at ``delta``, as if the releases had been fixed beforehand.
+        epsilon_cap: its lifetime cap, which holds however they were chosen.
+        advantage: most that an attacker gains over guessing, TPR - FPR.
+        tpr: most that an attacker's true positive rate is at a false positive rate of 1 %.
+    """
+
+    unit: Literal["site", "patient"]
+    namespace: str = ""
+    epsilon_spent: Real
+    epsilon_cap: Real
+    delta: float
+    advantage: float
+    tpr: float
+
+    @property
+    def name(self) -> str:
+        """As the node writes it."""
+        return f"{self.unit}:{self.namespace}" if self.namespace else self.unit
+
+
 class NodeFacts(_Facts):
     """What is known of one DIZ after the run.
 
@@ -87,8 +119,10 @@ class NodeFacts(_Facts):
         messages: replies that left the node, refusals not counted.
         seconds_sandbox: time in which the app's code ran.
         seconds_gate: time of the gate itself, without the sandbox.
-        epsilon_spent: all that the node's ledger holds, of this run and earlier ones, at the node's own ``delta``;
-            ``None`` when no arithmetic claim is made.
+        epsilon_spent: of the account of the terms' unit (of several namespaces, the one that spent most): all that
+            the node's ledger holds, of this run and earlier ones, at the node's own ``delta``; ``None`` when no
+            arithmetic claim is made.
+        accounts: every account that the analysis is debited from.
         audit_head: hash of the last entry of the node's audit chain, hexadecimal.
         audit_verified: the chain was recomputed and ends in ``audit_head``.
     """
@@ -106,6 +140,7 @@ class NodeFacts(_Facts):
     epsilon_spent: Real | None = None
     epsilon_cap: Real | None = None
     delta: float | None = None
+    accounts: tuple[AccountFacts, ...] = ()
     unit: Unit = "none"
     ground: Ground = "none"
     audit_entries: Count = 0

@@ -66,6 +66,21 @@ def draw(width: int, height: int, paint: Callable[["Axes"], None]) -> str:
         height: in CSS pixels.
         paint: draws the data; the frame, ticks and grid are already styled.
     """
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    text = _drawn(width, height, paint, format="svg", transparent=True, metadata=nothing).decode()
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", FONTS, text)
+    return text[text.index("<svg") :]
+
+
+def draw_png(width: int, height: int, paint: Callable[["Axes"], None]) -> bytes:
+    """The same as a PNG on white, twice as fine as the screen."""
+    metadata = {"Software": None}
+    return _drawn(
+        width, height, paint, format="png", facecolor="white", metadata=metadata, dpi=2 * _CSS_PIXELS_PER_INCH
+    )
+
+
+def _drawn(width: int, height: int, paint: Callable[["Axes"], None], **how: object) -> bytes:
     matplotlib = load("matplotlib")
     inches = (width / _CSS_PIXELS_PER_INCH, height / _CSS_PIXELS_PER_INCH)
     with matplotlib.rc_context(_settings()), warnings.catch_warnings():
@@ -73,16 +88,9 @@ def draw(width: int, height: int, paint: Callable[["Axes"], None]) -> str:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         figure = load("matplotlib.figure").Figure(figsize=inches, layout="constrained")
         paint(figure.add_subplot())
-        target = io.StringIO()
-        figure.savefig(
-            target,
-            format="svg",
-            transparent=True,
-            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
-        )
-    text = target.getvalue()
-    text = re.sub(r"'DejaVu Sans'[^;\"]*", FONTS, text)
-    return text[text.index("<svg") :]
+        target = io.BytesIO()
+        figure.savefig(target, **how)
+    return target.getvalue()
 
 
 def darkened(svg: str) -> str:

@@ -19,8 +19,8 @@ _GROUNDS: Final[Mapping[Ground, str]] = {
         "the app. The bound holds whatever the app’s code does."
     ),
     "vetted": (
-        "The privacy arithmetic was done by flame_fl’s own code, which ran with the app inside the sandbox. The bound "
-        "holds if that code did the work the approved terms name; it was not enforced from outside."
+        "The privacy arithmetic was done by flame_fl’s own code inside the sandbox, with nothing of the app beside it. "
+        "The ledger was charged what the approved terms allow."
     ),
     "reviewed": (
         "A person at the DIZ read what the app computes and agreed to it. No bound is calculated; only the "

@@ -48,7 +48,7 @@ def run_facts(
         noise_seeded=False,
         command=asked.command,
         run_config={key: config[key] for key in sorted(config)},
-        terms=TermsFacts(**privacy.model_dump(exclude={"metric_share"})),
+        terms=TermsFacts(**privacy.model_dump(include=set(TermsFacts.model_fields))),
         nodes=tuple(_node(node, privacy) for node in story.standings()),
         rounds=story.rounds(),
         versions=installed_versions("flame-fl", "flwr"),

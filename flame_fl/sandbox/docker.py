@@ -24,7 +24,7 @@ from docker.models.containers import Container
 from docker.types import Ulimit
 
 from flame_fl.contract.errors import SandboxError, UnreachableError
-from flame_fl.contract.ports import SandboxSpec
+from flame_fl.contract.ports import VETTED_APP, SandboxSpec
 from flame_fl.data.files import remove_tree
 from flame_fl.sandbox.container import OWNER, ROLE, Bind, Runtime, hardened_options
 from flame_fl.sandbox.docker_stream import DockerStream, note
@@ -47,8 +47,8 @@ class Images:
     by_app: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, app: str) -> str | None:
-        """The image of an app ("publisher/name"); None if there is none."""
-        return self.by_app.get(app, self.default)
+        """The image of an app ("publisher/name"); None if there is none. Vetted code has no default: it is named."""
+        return self.by_app.get(app, None if app == VETTED_APP else self.default)
 
 
 def connect(engine: str | None = None, timeout_seconds: float = _ENGINE_SECONDS) -> docker.DockerClient:
@@ -111,9 +111,10 @@ class DockerSandbox:
         Raises:
             SandboxError: There is no image for the app, or the engine cannot start it.
         """
-        image = self._images.of(spec.fab.app_id)
+        app = spec.app or spec.fab.app_id
+        image = self._images.of(app)
         if image is None:
-            raise SandboxError(f"No image is configured for {spec.fab.app_id}.")
+            raise SandboxError(f"No image is configured for {app}.")
         scratch = self._folder / secrets.token_hex(16)
         try:
             bundle = scratch / "app"
@@ -222,15 +223,35 @@ class ContainerProcess:
 
     def __init__(self, container: Container, stream: DockerStream, log_path: Path, left: list[Container]) -> None:
         self._container, self._stream, self._log_path, self._left = container, stream, log_path, left
+        self._paused = self._ended = False
 
     def running(self, wait_seconds: float = 0.0) -> bool:
         """Whether its stream is open: the engine closes it with the container. Costs no request."""
         del wait_seconds
         return self._stream.open
 
+    def pause(self) -> None:
+        """Freeze every process of it; if the engine does not, it is ended. Never raises."""
+        try:
+            self._container.pause()
+            self._paused = True
+        except _ENGINE_ERRORS:
+            self.end()
+
+    def resume(self) -> None:
+        """Let it run again. Never raises."""
+        if self._paused:
+            with contextlib.suppress(*_ENGINE_ERRORS):
+                self._container.unpause()
+            self._paused = False
+
     def end(self) -> None:
         """Kill and remove it. Never raises; what cannot be removed now goes to `left`, for the next start."""
-        self._stream.drain()
+        if self._ended:
+            return
+        self._ended = True
+        if not self._paused:
+            self._stream.drain()
         self._stream.close()  # an engine does not remove a container whose flood nobody reads
         with contextlib.suppress(*_ENGINE_ERRORS):
             self._container.reload()
@@ -238,6 +259,9 @@ class ContainerProcess:
             if state["Status"] != "running":
                 why = ", out of memory" if state["OOMKilled"] else ""
                 note(self._log_path, f"the container ended by itself: exit code {state['ExitCode']}{why}")
+        if _remove(self._container):  # a frozen one too: it is killed before it can run
+            return
+        self.resume()  # unless the engine does not do that
         if not _remove(self._container):
             self._left.append(self._container)
 

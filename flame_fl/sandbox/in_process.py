@@ -72,6 +72,12 @@ class InProcessSession:
             raise SandboxError(f"The app's reply has {len(raw)} bytes; the limit is {max_reply_bytes}.")
         return decode(raw)[0]
 
+    def pause(self) -> None:
+        """Nothing runs but in a message."""
+
+    def resume(self) -> None:
+        """Nothing was paused."""
+
     def close(self) -> None:
         """Nothing to end."""
 

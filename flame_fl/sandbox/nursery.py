@@ -115,6 +115,19 @@ class Worker:
         poll.register(self._descriptor, select.POLLIN)
         return not poll.poll(wait_seconds * 1000)
 
+    def pause(self) -> None:
+        """Stop its process group. Never raises."""
+        self._tell(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it run again. Never raises."""
+        self._tell(signal.SIGCONT)
+
+    def _tell(self, word: signal.Signals) -> None:
+        if not self._over:
+            with suppress(OSError):
+                os.killpg(self._pid, word)
+
     def end(self) -> None:
         """Kill it with its process group, and wait for it. Never raises."""
         if self._over:

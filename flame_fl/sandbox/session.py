@@ -22,6 +22,12 @@ class Process(Protocol):
     def running(self, wait_seconds: float = 0.0) -> bool:
         """Whether it has not ended, looked at for at most so long."""
 
+    def pause(self) -> None:
+        """Let nothing of it run. Never raises."""
+
+    def resume(self) -> None:
+        """Let it run again. Never raises."""
+
     def end(self) -> None:
         """Kill it with everything it started. Never raises."""
 
@@ -103,6 +109,18 @@ class FrameSession:
         if head.type is not wanted:
             raise FrameError(f"The worker answered with a frame of type {head.type.name}.")
         return payload
+
+    def pause(self) -> None:
+        """Let nothing of it run until `resume`. Never raises."""
+        with self._busy:  # nobody ends it, and its number is nobody else's, meanwhile
+            if not self._over:
+                self._process.pause()
+
+    def resume(self) -> None:
+        """Let it run again. Never raises."""
+        with self._busy:
+            if not self._over:
+                self._process.resume()
 
     def close(self) -> None:
         """Kill the process, and remove what it left. From any thread; never raises."""

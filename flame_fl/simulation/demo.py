@@ -43,7 +43,7 @@ def variant_settings(settings: Settings, variant: Variant, run: Path) -> Setting
     """The settings of a derived analysis that a demonstration runs beside the stated one, in its run's folder."""
     return replace(
         settings,
-        wish=PrivacyWish(variant.privacy, variant.epsilon, messages=variant.messages),
+        wish=PrivacyWish(variant.privacy, variant.epsilon, messages=variant.messages, blocks=variant.blocks),
         overrides=dict(variant.run_config),
         out=run / "variants" / variant.name,
     )

@@ -1,10 +1,12 @@
 """Deriving an analysis with other privacy terms: another `[tool.flame.privacy]`, another bundle, another digest.
 
-`--privacy none` states no claim. `--privacy site` states an enforced claim of unit site, for one run: the noise
-multiplier is chosen so that every message the contract allows fits into `--epsilon`. Message types whose contract
+`--privacy none` states no claim. `--privacy site` and `--privacy patient` state an enforced claim of that unit, for one
+run: the noise multiplier is chosen so that every message the contract allows fits into `--epsilon`. Of unit patient the
+app runs once for each of `--blocks` blocks of a node's patients. Message types whose contract
 cannot carry such a claim (open shapes, integers) are left out, and said so; `--messages` keeps only the named ones.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +15,30 @@ from typing import Any, Literal
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import read_fab
 from flame_fl.contract.manifest import parse_terms
+from flame_fl.contract.terms import Privacy
 from flame_fl.flower.bundle import build_fab, with_terms
-from flame_fl.privacy.accounting import noise_multiplier_for
+from flame_fl.gate.claims import event_of
+from flame_fl.gate.cohort_check import EVENT
+from flame_fl.privacy.accounting import Events
+from flame_fl.privacy.filters import filter_for, multiplier_for
 
 _MOST = 1e6
+_MOST_BLOCKS = 10_000
+BLOCKS = 16
+"""Into how many blocks a node's patients are split if nobody says otherwise."""
+SLOT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class PrivacyWish:
     """What was asked on the command line. All None: the app's own terms."""
 
-    privacy: Literal["none", "site"] | None = None
+    privacy: Literal["none", "site", "patient"] | None = None
     epsilon: float | None = None
     delta: float = 1e-5
     clip_norm: float | None = None
     messages: tuple[str, ...] = ()
+    blocks: int | None = None
 
 
 @dataclass(frozen=True)
@@ -45,9 +56,10 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
         InputError: The app cannot be bundled, states no terms, or the wish cannot be had; the sentence says why.
     """
     if wish.privacy is None:
-        if wish.epsilon is not None or wish.messages or wish.clip_norm is not None:
+        if wish.epsilon is not None or wish.messages or wish.clip_norm is not None or wish.blocks is not None:
             raise InputError(
-                "--epsilon, --clip-norm and --messages need --privacy.", mend="Add --privacy site (or none)."
+                "--epsilon, --clip-norm, --blocks and --messages need --privacy.",
+                mend="Add --privacy patient (or site, or none).",
             )
         return Derived(build_fab(app_dir))
     stated = read_fab(build_fab(app_dir)).setting("tool", "flame")
@@ -62,53 +74,79 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
         raise InputError(f"The app states no message type {unknown[0]!r}.", mend="See `flame app check`.")
     offered = {k: v for k, v in terms.get("messages", {}).items() if not wish.messages or k in wish.messages}
     if wish.privacy == "none":
-        if wish.epsilon is not None or wish.clip_norm is not None:
+        if wish.epsilon is not None or wish.clip_norm is not None or wish.blocks is not None:
             raise InputError(
-                "--privacy none claims nothing, so --epsilon and --clip-norm say nothing.", mend="Leave them out."
+                "--privacy none claims nothing, so --epsilon, --clip-norm and --blocks say nothing.",
+                mend="Leave them out.",
             )
         terms |= {"messages": offered, "privacy": {"unit": "none", "ground": "none", "mechanism": "none"}}
         return Derived(with_terms(app_dir, terms), _left_out(stated, offered))
-    if wish.epsilon is None:
-        raise InputError("--privacy site needs --epsilon.", mend="For example --epsilon 8.")
-    for option, value in (("--epsilon", wish.epsilon), ("--clip-norm", wish.clip_norm)):
-        if value is not None and not 0 < value <= _MOST:
-            raise InputError(f"{option} {value:g} is no number above 0 and up to {_MOST:g}.", mend="For example 8.")
+    _check_wish(wish)
+    assert wish.epsilon is not None  # noqa: S101  (just checked)
     clip_norm = wish.clip_norm or terms.get("privacy", {}).get("clip_norm") or 1.0
-    kept = {k: v for k, v in offered.items() if _carries_claim(terms, k, v, clip_norm)}
+    base = _claim(wish, clip_norm)
+    kept = {k: v for k, v in offered.items() if _carries_claim(terms, k, v, base)}
     if not kept:
         raise InputError(
             "No message type of this app can carry an enforced claim.",
             mend="An enforced claim needs float arrays of exact shape, and metrics with min and max.",
         )
     releases = sum(int(m["per_run"]) for m in kept.values())
+    stores = len(terms.get("data", {}))
+
+    def events(multiplier: float) -> Events:
+        event = event_of(Privacy.model_validate({**base, "noise_multiplier": multiplier}))
+        assert event is not None  # noqa: S101  (it claims)
+        # the patients of each store are counted once, with noise; the two events may be equal
+        return Counter({event: releases}) + Counter({EVENT: stores})
+
     try:
-        multiplier = noise_multiplier_for(wish.epsilon, wish.delta, releases)
+        base["noise_multiplier"] = multiplier_for(filter_for(wish.epsilon, wish.delta), events)
     except ValueError as err:
         raise InputError(
             f"No noise makes {releases} releases cost ε = {wish.epsilon:g} at δ = {wish.delta:g}.",
             mend="Choose a larger --epsilon, or fewer messages with --messages.",
         ) from err
-    privacy = _enforced(wish.epsilon, wish.delta, clip_norm, multiplier)
-    terms |= {"messages": kept, "privacy": privacy, "limits": {**terms.get("limits", {}), "runs": 1}}
+    terms |= {"messages": kept, "privacy": base, "limits": {**terms.get("limits", {}), "runs": 1}}
     parse_terms(terms)
     return Derived(with_terms(app_dir, terms), _left_out(stated, kept))
 
 
-def _enforced(epsilon: float, delta: float, clip_norm: float, noise_multiplier: float) -> dict[str, Any]:
-    return {
-        "unit": "site",
+def _check_wish(wish: PrivacyWish) -> None:
+    """Whether a claim can be made of it.
+
+    Raises:
+        InputError: No; the sentence names the option.
+    """
+    if wish.epsilon is None:
+        raise InputError(f"--privacy {wish.privacy} needs --epsilon.", mend="For example --epsilon 8.")
+    if wish.privacy == "site" and wish.blocks is not None:
+        raise InputError("--privacy site has no blocks.", mend="Leave --blocks out, or say --privacy patient.")
+    if wish.blocks is not None and not 2 <= wish.blocks <= _MOST_BLOCKS:
+        raise InputError(f"--blocks {wish.blocks} is not from 2 to {_MOST_BLOCKS}.", mend="For example 16.")
+    for option, value in (("--epsilon", wish.epsilon), ("--clip-norm", wish.clip_norm)):
+        if value is not None and not 0 < value <= _MOST:
+            raise InputError(f"{option} {value:g} is no number above 0 and up to {_MOST:g}.", mend="For example 8.")
+
+
+def _claim(wish: PrivacyWish, clip_norm: float) -> dict[str, Any]:
+    claim: dict[str, Any] = {
+        "unit": wish.privacy,
         "ground": "enforced",
         "mechanism": "discrete-gaussian",
         "clip_norm": clip_norm,
-        "noise_multiplier": noise_multiplier,
-        "epsilon_max": epsilon,
-        "delta": delta,
+        "noise_multiplier": 1.0,
+        "epsilon_max": wish.epsilon,
+        "delta": wish.delta,
     }
+    if wish.privacy == "patient":
+        claim |= {"blocks": wish.blocks or BLOCKS, "slot_seconds": SLOT_SECONDS}
+    return claim
 
 
-def _carries_claim(terms: Mapping[str, Any], kind: str, message: Any, clip_norm: float) -> bool:
+def _carries_claim(terms: Mapping[str, Any], kind: str, message: Any, claim: Mapping[str, Any]) -> bool:
     try:
-        parse_terms({**terms, "messages": {kind: message}, "privacy": _enforced(1.0, 1e-5, clip_norm, 1.0)})
+        parse_terms({**terms, "messages": {kind: message}, "privacy": claim})
     except InputError:
         return False
     return True

@@ -4,6 +4,7 @@ import os
 import re
 import secrets
 import sqlite3
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,10 +15,11 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import Fab
 from flame_fl.contract.manifest import Manifest
-from flame_fl.contract.ports import NoiseSource, Sandbox, SandboxSpec
+from flame_fl.contract.ports import VETTED_APP, NoiseSource, Sandbox, SandboxSpec
 from flame_fl.contract.terms import Terms
 from flame_fl.data.folder import snapshot_of
 from flame_fl.data.layout import wanted_of
@@ -106,8 +108,18 @@ def make_sandbox(kind: SandboxKind, app_dir: Path, fab: Fab | None = None, image
         sandbox.warm_up()
         return sandbox
 
+    no_bundle = app_dir.parent / "no-bundle"
+
     def load(spec: SandboxSpec) -> AppHost:
-        return load_host(spec.hello(str(app_dir), lambda name, path: str(path)))
+        if spec.fab.files:
+            return load_host(spec.hello(str(app_dir), lambda name, path: str(path)))
+        no_bundle.mkdir(exist_ok=True)
+        path = list(sys.path)
+        sys.path[:] = [folder for folder in path if folder != str(app_dir)]  # the ServerApp's is this process too
+        try:
+            return load_host(spec.hello(str(no_bundle), lambda name, path: str(path)))
+        finally:
+            sys.path[:] = path
 
     return InProcessSandbox(load)
 
@@ -123,7 +135,9 @@ def _docker_sandbox(image: str | None, folder: Path) -> Sandbox:
         image_id = str(connect().images.get(image).id)
     except docker.errors.DockerException as err:
         raise InputError(f"There is no image {image!r} on the engine.", mend="`flame node image list`.") from err
-    return DockerSandbox(Images(image_id), owner=f"simulation-{secrets.token_hex(6)}", folder=folder)
+    return DockerSandbox(
+        Images(image_id, {VETTED_APP: image_id}), owner=f"simulation-{secrets.token_hex(6)}", folder=folder
+    )
 
 
 def _slow_imports(fab: Fab) -> tuple[str, ...]:
@@ -172,6 +186,7 @@ def open_gates(
             trust=partial(simulated_trust, key),
             node_config={"partition-id": index, "num-partitions": len(plans)},
             seed=seed,
+            block_key=sha256_hex(f"{seed}/{plan.name}/blocks".encode()).encode(),
             on_event=on_event,
         )
     return gates

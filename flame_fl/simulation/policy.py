@@ -89,7 +89,7 @@ def load_policy(stated: str | None, deny: list[str]) -> Policy:
                 f"The policy {path} is malformed: {where}: {first['msg']}.",
                 mend=f"Known settings: {', '.join(PolicyFile.model_fields)}.",
             ) from None
-    limits = NodeLimits(file.epsilon_cap, file.delta, file.min_patients)
+    limits = NodeLimits(file.epsilon_cap, file.delta, file.min_patients, max_block_sessions=64, fixed_slots=False)
     return Policy(file.approve, limits, frozenset(file.deny) | frozenset(deny), named)
 
 

@@ -8,6 +8,8 @@ trusts them, and nothing here protects data; the gates do.
 
     approval      who agreed: ask_gates -> Roster
     fedavg        FlameFedAvg; fedprox FlameFedProx; fedadam FlameFedAdam       (averaging: their pure part)
+    dp_fedavg     FlameDpFedAvg: looks for the clipping norm with what noising gates tell
+    noise_aware   the gates' noise in a round's mean: reported by every strategy here, never added to
     sums          sum_of_sites, GridExchange: sums over sites, for fits that equal the pooled ones
     elastic_net   fit_elastic_net -> ElasticNetPath, cross-validated, from sums (_rounds, _problem, _solver: its parts)
     fista         fit_fista: the same at one penalty, from sums of gradients
@@ -27,12 +29,14 @@ In a ServerApp::
 """
 
 from flame_strategies.approval import Refusal, Roster, ask_gates, refusal_table
+from flame_strategies.dp_fedavg import ClipTerms, FlameDpFedAvg
 from flame_strategies.elastic_net import ElasticNetPath, MessageTypes, PathStep, fit_elastic_net
 from flame_strategies.errors import NotEnoughNodes, SiteLost, StrategyError, UnusableReply
 from flame_strategies.fedadam import AdamState, AdamTerms, FlameFedAdam
 from flame_strategies.fedavg import FlameFedAvg
 from flame_strategies.fedprox import FlameFedProx
 from flame_strategies.fista import FistaFit, fit_fista
+from flame_strategies.noise_aware import GateNoise, RoundNoise, read_noise
 from flame_strategies.output import load_model, output_folder, save_model, write_report_json
 from flame_strategies.reference import LinearModel, Reference
 from flame_strategies.sums import GridExchange, SiteSums, sum_of_sites
@@ -40,11 +44,14 @@ from flame_strategies.sums import GridExchange, SiteSums, sum_of_sites
 __all__ = [
     "AdamState",
     "AdamTerms",
+    "ClipTerms",
     "ElasticNetPath",
     "FistaFit",
+    "FlameDpFedAvg",
     "FlameFedAdam",
     "FlameFedAvg",
     "FlameFedProx",
+    "GateNoise",
     "GridExchange",
     "LinearModel",
     "MessageTypes",
@@ -53,6 +60,7 @@ __all__ = [
     "Reference",
     "Refusal",
     "Roster",
+    "RoundNoise",
     "SiteLost",
     "SiteSums",
     "StrategyError",
@@ -62,6 +70,7 @@ __all__ = [
     "fit_fista",
     "load_model",
     "output_folder",
+    "read_noise",
     "refusal_table",
     "save_model",
     "sum_of_sites",

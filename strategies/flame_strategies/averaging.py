@@ -1,7 +1,7 @@
 """Reading and averaging the replies of one round; pure functions under `fedavg`.
 
 A reply that can be used has one `MetricRecord` with a weight above 0 and, after training, one `ArrayRecord` with the
-names and shapes of the model and finite values. A `ConfigRecord` beside them, the gate's own, is of no concern here.
+names and shapes of the model and finite values. A `ConfigRecord` beside them, the gate's own, is for `noise_aware`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -14,11 +14,14 @@ What differs from Flower's `FedAvg`, on whose public interface it stands:
   did not agree to. `FlameFedAvg.arrays` still holds the model of the last complete round. A round of
   evaluation only goes without a result.
 
-A gate may replace ``num-examples`` by a constant; the mean is then unweighted.
+A gate may replace ``num-examples`` by a constant; the mean is then unweighted, also where only some of the gates do.
+Where gates add noise, the round's metrics say how much of it the mean carries (`noise_aware`). None is added here, and
+a run that would add more, by one of Flower's DP strategies, is refused.
 """
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
@@ -35,6 +38,18 @@ from flame_strategies.averaging import (
     weighted_mean,
 )
 from flame_strategies.errors import NotEnoughNodes
+from flame_strategies.noise_aware import (
+    FLOWER_CLIP_KEY,
+    GateNoise,
+    RoundNoise,
+    equally_weighted,
+    mean_noise,
+    noise_flaw,
+    precision_weights,
+    read_noise,
+    second_noise,
+    signal_to_noise,
+)
 
 log = logging.getLogger("flwr.flame_strategies")  # below Flower's logger: lines go where Flower's go
 
@@ -48,6 +63,8 @@ class FlameFedAvg(FedAvg):
         arrays: The model of the last complete round, None before the first.
         roster: The gates' answers, None before they were asked.
         refusals: Everything that nodes did not do, in order of time.
+        said: What the gates said of the last round's replies, in ascending order of the node id.
+        noise: The noise in each round's mean.
     """
 
     def __init__(
@@ -59,6 +76,7 @@ class FlameFedAvg(FedAvg):
         timeout: float = 900.0,
         allow_ungated: bool = False,
         weighted_by_key: str = "num-examples",
+        weigh_by_noise: bool = False,
         arrayrecord_key: str = "arrays",
         configrecord_key: str = "config",
         train_metrics_aggr_fn: MetricsMean | None = None,
@@ -73,6 +91,7 @@ class FlameFedAvg(FedAvg):
             timeout: Seconds to wait for replies in each round, unless `start` says otherwise.
             allow_ungated: Also work with nodes that have no gate.
             weighted_by_key: Metric by which replies are weighted.
+            weigh_by_noise: Weight the arrays by how little noise they carry instead, if that is known of all.
             arrayrecord_key: Name of the model's record in messages.
             configrecord_key: Name of the configuration's record in messages.
             train_metrics_aggr_fn: As in Flower's `FedAvg`.
@@ -96,10 +115,15 @@ class FlameFedAvg(FedAvg):
         self.node_timeout = node_timeout
         self.timeout = timeout
         self.allow_ungated = allow_ungated
+        self.weigh_by_noise = weigh_by_noise
         self.arrays: ArrayRecord | None = None
         self.roster: Roster | None = None
         self.refusals: list[Refusal] = []
+        self.said: tuple[GateNoise | None, ...] = ()
+        self.noise: dict[int, RoundNoise] = {}
         self._sent: tuple[int, ...] = ()
+        self._runs_itself = False
+        self._flower_clips = False
 
     def summary(self) -> None:
         """Log the terms of the run."""
@@ -120,14 +144,17 @@ class FlameFedAvg(FedAvg):
 
         Raises:
             NotEnoughNodes: Fewer than `min_nodes` approved, or contributed to a round.
+            ValueError: The gates' noise would get more noise on top.
         """
         self.timeout = self.timeout if timeout is None else timeout
-        self.roster, self.refusals, self.arrays = None, [], None
+        self.roster, self.refusals, self.arrays, self.noise = None, [], None, {}
+        self._runs_itself = True
         try:
             return super().start(
                 grid, initial_arrays, num_rounds, self.timeout, train_config, evaluate_config, evaluate_fn
             )
         finally:
+            self._runs_itself = False
             if self.refusals:
                 log.info("Refusals and failures, by round and node:\n%s", refusal_table(self.refusals))
 
@@ -136,16 +163,18 @@ class FlameFedAvg(FedAvg):
     ) -> Iterable[Message]:
         """One training message for each node that approved and has not refused for good since."""
         self.arrays = arrays
+        self._flower_clips = FLOWER_CLIP_KEY in config
         nodes = self._nodes(grid)
         if len(nodes) < self.min_nodes:
             raise NotEnoughNodes(self._shortage(server_round, len(nodes)))
         return self._messages(server_round, nodes, arrays, config, MessageType.TRAIN)
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord]:
-        """The new model and the mean of the nodes' metrics.
+        """The new model, and the mean of the nodes' metrics with what is known of the noise (`RoundNoise.metrics`).
 
         Raises:
             NotEnoughNodes: Fewer than `min_nodes` contributed.
+            ValueError: The gates' noise would get more noise on top.
         """
         if self.arrays is None:
             raise ValueError("aggregate_train needs the model that configure_train sent; call that first.")
@@ -153,11 +182,18 @@ class FlameFedAvg(FedAvg):
         contents = self._contents(server_round, replies, MessageType.TRAIN, model)
         if len(contents) < self.min_nodes:
             raise NotEnoughNodes(self._shortage(server_round, len(contents)))
-        weights = [weight_of(content, self.weighted_by_key) for content in contents]
+        if (why := second_noise(contents, wrapped=not self._runs_itself, flower_clips=self._flower_clips)) is not None:
+            raise ValueError(why)
+        self.said = tuple(read_noise(content) for content in contents)
+        weights = self._weights(contents)
         mean = weighted_mean([arrays_of(content) for content in contents], weights)
+        noise = mean_noise(self.said, weights)
+        noise = replace(noise, signal_to_noise=signal_to_noise(model, mean, noise.noise_std))
+        self.noise[server_round] = noise
         moved = self.server_step(model, mean)
         self.arrays = ArrayRecord({name: Array(cast_back(moved[name], old.dtype)) for name, old in model.items()})
-        return self.arrays, self.train_metrics_aggr_fn(contents, self.weighted_by_key)
+        metrics = self.train_metrics_aggr_fn(contents, self.weighted_by_key)
+        return self.arrays, MetricRecord({**metrics, **noise.metrics()})
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -214,11 +250,19 @@ class FlameFedAvg(FedAvg):
             if refusal is None and (flaw := self._flaw(reply.content, contents, model)) is not None:
                 refusal = Refusal(node, 0, "UNUSABLE_REPLY", flaw, leg, server_round)
             if refusal is None:
+                if (odd := noise_flaw(reply.content)) is not None:
+                    log.warning("Round %d: the noise of node %d is unknown: %s", server_round, node, odd)
                 contents.append(reply.content)
             else:
                 failed.append(refusal)
         self.refusals += sorted(failed)
-        return contents
+        return equally_weighted(contents, self.weighted_by_key)
+
+    def _weights(self, contents: list[RecordDict]) -> list[float]:
+        by_noise = precision_weights(self.said) if self.weigh_by_noise else None
+        if self.weigh_by_noise and by_noise is None:
+            log.warning("The noise is not known of all replies: they are weighted by %s", self.weighted_by_key)
+        return by_noise or [weight_of(content, self.weighted_by_key) for content in contents]
 
     def _flaw(self, content: RecordDict, before: list[RecordDict], model: Arrays | None) -> str | None:
         flaw = find_flaw(content, self.weighted_by_key, model)

@@ -11,7 +11,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 CORE = "flame_fl"
 # distribution's folder -> import package; one Flower App per folder of use_cases/
-PACKAGES = {ROOT: CORE, ROOT / "strategies": "flame_strategies"} | {
+PACKAGES = {ROOT: CORE, ROOT / "strategies": "flame_strategies", ROOT / "vetted": "flame_vetted"} | {
     p.parent: p.parent.name.replace("-", "_") for p in sorted(ROOT.glob("use_cases/*/pyproject.toml"))
 }
 USE_CASES = {folder: package for folder, package in PACKAGES.items() if folder.parent.name == "use_cases"}

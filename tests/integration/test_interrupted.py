@@ -25,7 +25,10 @@ from tests.integration.runs import (
 pytestmark = pytest.mark.slow
 
 ARGUMENTS = ("simulate", TOY, "--seed", 4, "--run-config", "rounds=6 pause=0.3")
-LEDGER = "SELECT seq, at, store, project, digest, run_id, leg_id, attempt, event, rho, state FROM ledger ORDER BY seq"
+LEDGER = (
+    "SELECT seq, at, stores, project, digest, run_id, leg_id, attempt, event, unit || ':' || namespace, state"
+    " FROM debits ORDER BY seq"
+)
 
 
 def state(run: Path, node: str) -> Path:

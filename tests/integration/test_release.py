@@ -123,7 +123,7 @@ def test_what_the_gate_itself_says_is_all_that_is_added(simulate, tmp_path) -> N
             assert list(reply["arrays"]) == ["arrays/x"]
             assert {r: list(v) for r, v in reply["metrics"].items()} == {"metrics": ["num-examples"]}
             assert {r: set(v) for r, v in reply["configs"].items()} == {
-                "flame": {"node", "audit_head", "audit_signature", "ground", "noise_std"}
+                "flame": {"node", "audit_head", "audit_signature", "ground", "unit", "noise_std", "clip_norm", "blocks"}
             }
 
 

@@ -17,13 +17,26 @@ from tests.support.gates import ENFORCED, make_fab, manifest_from, terms_table, 
 
 # Every field stated, so that every field can be changed.
 FULL = terms_table(
-    privacy=ENFORCED | {"metric_share": 0.2},
+    privacy=ENFORCED | {"metric_share": 0.2, "adaptive_clip": True},
+    disclosure={
+        "min_cell": 10,
+        "counts": "suppress",
+        "complementary": False,
+        "round_to": 10,
+        "most_noise": 6,
+        "max_numbers_per_patient": 0.33,
+        "max_numbers_per_patient_in_total": 1.0,
+        "dominance": 0.5,
+        "significant_digits": 6,
+        "compare_with": "analysis",
+        "exemption": "A reason",
+    },
     messages={
         "train": {
             "per_run": 3,
             "update": "delta",
             "max_bytes": 1000,
-            "arrays": [{"record": "arrays", "name": "w", "dtype": "float64", "shape": [4, 2]}],
+            "arrays": [{"record": "arrays", "name": "w", "dtype": "float64", "shape": [4, 2], "kind": "model"}],
             "metrics": [{"record": "metrics", "name": "loss", "kind": "mean", "min": 0.0, "max": 10.0}],
         }
     },
@@ -72,6 +85,9 @@ OTHER_WORDS = {
     "table": "images",
     "==": "!=",
     "in": "not in",
+    "suppress": "refuse",
+    "analysis": "store",
+    "model": "sum",
 }
 BASE = manifest_from(make_fab(FULL))
 
@@ -100,7 +116,13 @@ def changed(value: Any) -> Any:
 
 
 # Fields with one legal value, or tied to another one.
-FIXED = {("schema",), ("privacy", "unit"), ("privacy", "ground"), ("privacy", "mechanism")}
+FIXED = {
+    ("schema",),
+    ("privacy", "unit"),
+    ("privacy", "ground"),
+    ("privacy", "mechanism"),
+    ("disclosure", "most_noise"),
+}
 PATHS = [path for path in leaves(FULL) if path not in FIXED]
 
 
@@ -119,7 +141,17 @@ def test_every_field_of_the_format_is_stated_above() -> None:
     named = {tuple(k for k in path if isinstance(k, str)) for path in leaves(FULL)}
     missing = {tuple(k for k in path if isinstance(k, str)) for path in stated} - named
     unset = {path[-1] for path in missing}
-    assert unset <= {"length", "min", "max", "one_of", "features_file", "value"}  # alternatives to what is stated
+    alternatives = {"length", "min", "max", "one_of", "features_file", "value"}  # to what is stated
+    alternatives |= {"blocks", "slot_seconds", "sample_rate", "steps", "clip_share"}  # of other claims
+    alternatives |= {"contributors", "largest_share", "denominator"}  # of claims without noise
+    assert unset <= alternatives
+
+
+@pytest.mark.parametrize("field", ["blocks", "slot_seconds"])
+def test_of_a_claim_of_unit_patient_too(field: str) -> None:
+    blocks = ENFORCED | {"unit": "patient", "blocks": 4, "slot_seconds": 5.0}
+    one, other = (manifest_from(make_fab(terms_table(privacy=p))) for p in (blocks, blocks | {field: 6}))
+    assert one.digest != other.digest
 
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: ".".join(map(str, path)))

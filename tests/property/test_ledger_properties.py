@@ -2,12 +2,11 @@
 
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -15,27 +14,40 @@ from flame_fl.contract.content import Content
 from flame_fl.contract.errors import SandboxError
 from flame_fl.contract.ports import Envelope
 from flame_fl.contract.task import Reply
-from flame_fl.gate.workflow import NodeLimits
-from flame_fl.privacy.accounting import epsilon, rho_cap
-from tests.support.gates import ENFORCED, TRAIN, FakeSandbox, NoNoise, World, good_update, make_fab, terms_table
+from flame_fl.gate.claims import SITE, Account
+from flame_fl.gate.cohort_check import EVENT as COUNT
+from flame_fl.privacy.accounting import epsilon_of
+from tests.support.gates import (
+    BLOCKS,
+    ENFORCED,
+    TRAIN,
+    FakeSandbox,
+    NoNoise,
+    World,
+    good_update,
+    make_fab,
+    terms_table,
+)
+from tests.support.gates import LIMITS as USUAL
 
-CAP = 30.0
-LIMITS = NodeLimits(CAP, 1e-5, 5)
+CAP, OWN_CAP, PROJECT_CAP = 30.0, 20.0, 25.0
+LIMITS = replace(USUAL, epsilon_cap=CAP)
+PEOPLE = Account("patient", "patients")
 FABS = [
     make_fab(
         terms_table(
-            privacy=ENFORCED | {"noise_multiplier": multiplier, "epsilon_max": 20.0},
+            privacy=claim | {"noise_multiplier": multiplier, "epsilon_max": OWN_CAP},
             messages={"train": TRAIN | {"per_run": 1000}},
             limits={"runs": 1000},
         )
     )
-    for multiplier in (0.7, 1.0, 3.0)
+    for claim, multiplier in ((ENFORCED, 0.7), (ENFORCED, 1.0), (BLOCKS | {"blocks": 2}, 1.5))
 ]
-OWN_CAP = rho_cap(20.0, 1e-5)
 
 
 class Spending(RuleBasedStateMachine):
-    """Messages of three analyses, repeated, failing, and a node that dies and comes back, in any order."""
+    """Messages of three analyses (one of unit patient), repeated, failing; a node that dies and comes back; caps that
+    are set: in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,16 +90,38 @@ class Spending(RuleBasedStateMachine):
             self.world = self.world.replaced(sandbox=FakeSandbox())
         self.world.sandbox.answer = lambda message: good_update()
 
+    @rule(account=st.sampled_from([SITE, PEOPLE]), epsilon=st.sampled_from([5.0, 50.0]))
+    def a_steward_sets_a_lifetime_cap(self, account: Account, epsilon: float) -> None:
+        """The node's settings are above none of them."""
+        self.world.store.set_cap(account, epsilon, by="ada")
+
+    @rule()
+    def a_steward_sets_a_cap_for_the_project(self) -> None:
+        self.world.store.set_cap(SITE, PROJECT_CAP, by="ada", project="a-project")
+        self.project_cap = max(PROJECT_CAP, epsilon_of(self.world.store.spent(SITE), 1e-5))
+
+    project_cap = CAP
+
     @invariant()
     def no_cap_is_exceeded(self) -> None:
-        assert epsilon(self.world.store.rho_spent(), 1e-5) <= CAP
-        for record in self.world.store.approvals():
-            assert self.world.store.rho_spent(record.analysis_digest) <= OWN_CAP
+        store = self.world.store
+        for account in (SITE, PEOPLE):
+            assert epsilon_of(store.spent(account), 1e-5) <= CAP
+            for record in store.approvals():
+                assert epsilon_of(store.spent(account, digest=record.analysis_digest), 1e-5) <= OWN_CAP
+        assert epsilon_of(store.spent(SITE), 1e-5) <= self.project_cap
 
     @invariant()
     def everything_that_left_is_committed(self) -> None:
-        paid = {(int(e.run_id), e.leg_id) for e in self.world.store.ledger() if e.state == "committed"}
-        assert paid == set(self.left)
+        """By every account that its analysis debits."""
+        for account, which in ((SITE, {0, 1}), (PEOPLE, {0, 1, 2})):
+            entries = [e for e in self.world.store.ledger(account) if e.run_id]  # the others are counts of patients
+            paid = [(int(e.run_id), e.leg_id) for e in entries if e.state == "committed"]
+            assert sorted(paid) == sorted(key for key in self.left if key[0] in which)
+
+    @invariant()
+    def patients_are_counted_once_for_an_analysis(self) -> None:
+        assert self.world.store.spent(PEOPLE).get(COUNT, 0) <= len(FABS)
 
     @invariant()
     def the_chain_holds(self) -> None:
@@ -99,7 +133,7 @@ class Spending(RuleBasedStateMachine):
 
 
 TestSpending = Spending.TestCase
-TestSpending.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
+TestSpending.settings = settings(max_examples=10, stateful_step_count=25, deadline=None)
 
 
 @dataclass
@@ -129,7 +163,9 @@ def test_gates_that_race_for_one_store_never_overspend_it(tmp_path: Path, count:
     racers = Racers(tmp_path)
     racers.run(count, 12)
     store = racers.worlds[0].store
-    assert epsilon(store.rho_spent(), 1e-5) <= CAP
+    for account in (SITE, PEOPLE):
+        assert epsilon_of(store.spent(account), 1e-5) <= CAP
+    assert store.spent(PEOPLE)[COUNT] <= len(FABS)
     released = [entry for entry, _ in store.audit_rows() if entry["kind"] == "released"]
     refused = [entry for entry, _ in store.audit_rows() if entry["kind"] == "refused"]
     assert len(released) + len(refused) == 12 * count
@@ -137,20 +173,3 @@ def test_gates_that_race_for_one_store_never_overspend_it(tmp_path: Path, count:
     assert store.verify_audit()[0] == len(list(store.audit_rows()))
     for world in racers.worlds:
         world.store.close()
-
-
-@given(st.lists(st.floats(min_value=0.5, max_value=1e4), min_size=1, max_size=200), st.randoms(use_true_random=False))
-def test_no_order_of_debits_passes_the_cap(multipliers: list[float], shuffle: Callable[..., None]) -> None:
-    """The filter's own arithmetic: float64 sums in any order, against an exact sum."""
-    from fractions import Fraction
-
-    from flame_fl.privacy.accounting import site_release
-
-    shuffle.shuffle(multipliers)  # type: ignore[attr-defined]
-    cap, spent, exact = rho_cap(8.0, 1e-5), 0.0, Fraction(0)
-    for multiplier in multipliers:
-        rho = site_release(multiplier).rho
-        if spent + rho <= cap:
-            spent += rho
-            exact += Fraction(rho)
-    assert epsilon(float(exact), 1e-5) <= 8.0

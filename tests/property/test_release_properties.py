@@ -1,19 +1,23 @@
 """Release and clipping under every input."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from flame_fl.contract.content import DTYPES, Content
+from flame_fl.contract.ports import NoiseSource
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.terms import Privacy
-from flame_fl.gate.release import release
+from flame_fl.gate.noised import NoisedSum
+from flame_fl.gate.release import Released, release
 from flame_fl.privacy.clipping import CLIP_INT, clip_to_integers
 from flame_fl.privacy.discrete_gaussian import ExactNoise
-from tests.support.gates import ENFORCED, NoNoise, enforced, good_update, message_terms
+from tests.support.gates import BLOCKS, ENFORCED, NoNoise, good_update, message_terms
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 NORMS = st.floats(min_value=1e-30, max_value=1e30)
@@ -71,7 +75,7 @@ def assert_contract_kept(content: Content) -> None:
 def released_or_none(update: Content, privacy: Privacy) -> Content | None:
     """What leaves; None for a 904. Any other code or exception fails the test."""
     try:
-        return release(update, {}, RULES, privacy, noise=NoNoise()).content
+        return release(update, {}, RULES, privacy).content
     except RefusedError as err:
         if err.code is RefusalCode.RELEASE_REJECTED:
             return None
@@ -103,28 +107,62 @@ def shape_of(content: Content) -> list[Any]:
     return [arrays, [(r, list(v)) for r, v in content.metrics.items()], dict(content.configs)]
 
 
-@given(UPDATES | st.none(), NORMS, st.floats(min_value=1e-3, max_value=1e6))
+def noised(updates: Sequence[Content | None], privacy: Privacy, noise: NoiseSource) -> Released:
+    """What leaves under a claim. Any exception fails the test."""
+    total = NoisedSum({}, RULES, privacy, privacy.clip_norm or 0.0)
+    for update in updates:
+        total.add(update)
+    return total.release(noise)
+
+
+CLAIMS = st.sampled_from([ENFORCED, BLOCKS | {"blocks": 3}]).flatmap(
+    lambda table: st.booleans().map(lambda adaptive: {**table, "adaptive_clip": adaptive})
+)
+THREE = st.lists(UPDATES | st.none(), min_size=1, max_size=3)
+
+
+@given(THREE, CLAIMS, NORMS, st.floats(min_value=1e-3, max_value=1e6))
 def test_under_a_claim_every_update_leaves_in_the_shape_of_the_contract(
-    update: Content | None, clip_norm: float, multiplier: float
+    updates: list[Content | None], claim: dict[str, Any], clip_norm: float, multiplier: float
 ) -> None:
-    privacy = enforced(clip_norm=clip_norm, noise_multiplier=multiplier)
-    left = release(update, {}, RULES, privacy, noise=ExactNoise(seed_for_tests=1), failed="").content
-    assert_contract_kept(left)
-    model = release(good_update(), {}, RULES, enforced(), noise=NoNoise()).content
-    assert shape_of(left) == shape_of(model)
+    privacy = Privacy.model_validate(claim | {"clip_norm": clip_norm, "noise_multiplier": multiplier})
+    left = noised(updates, privacy, ExactNoise(seed_for_tests=1))
+    assert_contract_kept(left.content)
+    model = noised([good_update()], Privacy.model_validate(claim), NoNoise())
+    assert shape_of(left.content) == shape_of(model.content)
+    assert (left.below_clip is None) == (model.below_clip is None)
+    assert left.below_clip is None or np.isfinite(left.below_clip)
 
 
-@given(UPDATES | st.none(), st.sampled_from([ENFORCED["clip_norm"], 1e-30, 1e30]))
-def test_under_a_claim_the_noise_drawn_does_not_depend_on_the_update(update: Content | None, clip_norm: float) -> None:
+@given(THREE, CLAIMS, st.sampled_from([ENFORCED["clip_norm"], 1e-30, 1e30]))
+def test_under_a_claim_the_noise_drawn_does_not_depend_on_the_update(
+    updates: list[Content | None], claim: dict[str, Any], clip_norm: float
+) -> None:
     """The same number of draws with the same sigma, whatever the app did: nothing of it shows in the noise."""
     asked: list[Any] = []
 
     class Asked(NoNoise):
-        def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> list[int]:
+        def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> npt.NDArray[np.int64]:
             asked.append((sigma_squared, count))
-            return [0] * count
+            return np.zeros(count, np.int64)
 
-    privacy = enforced(clip_norm=clip_norm)
-    for content in (update, good_update()):
-        release(content, {}, RULES, privacy, noise=Asked(), failed="")
+    privacy = Privacy.model_validate(claim | {"clip_norm": clip_norm})
+    for sent in (updates, [good_update()]):
+        noised(sent, privacy, Asked())
     assert asked[0] == asked[1]
+
+
+@given(st.lists(UPDATES | st.none(), min_size=3, max_size=3), UPDATES | st.none(), st.integers(0, 2), CLAIMS, NORMS)
+def test_another_block_moves_what_gets_noise_by_the_diameter_at_most(
+    updates: list[Content | None], other: Content | None, which: int, claim: dict[str, Any], clip_norm: float
+) -> None:
+    """The sensitivity that is paid for: of whatever one block does, on the exact integers."""
+    privacy = Privacy.model_validate(claim | {"clip_norm": clip_norm})
+    changed = [other if n == which else update for n, update in enumerate(updates)]
+    sums = []
+    for sent in (updates, changed):
+        total = NoisedSum({}, RULES, privacy, clip_norm)
+        for update in sent:
+            total.add(update)
+        sums.append(sum((q.astype(np.int64) for q in total._clipped if q is not None), np.zeros(1, np.int64)))
+    assert sum(int(x) ** 2 for x in sums[0] - sums[1]) <= (2 * CLIP_INT) ** 2

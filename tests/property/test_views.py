@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flame_fl.contract.data_terms import Condition, DataStore
+from flame_fl.data.cohort import same_id
 from flame_fl.data.disguise import block_of, derived_key
 from flame_fl.data.kind import open_kind
 from flame_fl.data.layout import layout_of, wanted_of
@@ -62,7 +63,7 @@ def cut(offer: Offer, stated: DataStore, count: int, into: Path) -> Blocks:
     cohort = offer.cohort(stated, TODAY)
     owners = offer.kind(stated).patients()
     names = [str(owners[row]) for row in cohort.rows]
-    blocks = np.array([block_of(BLOCK_KEY, name, count) for name in names], dtype=np.int64)
+    blocks = np.array([block_of(BLOCK_KEY, same_id(name)[1], count) for name in names], dtype=np.int64)
     parts = offer.blocks(cohort, stated, count, BLOCK_KEY)
     assert [part.tolist() for part in parts] == [cohort.rows[blocks == block].tolist() for block in range(count)]
     intos = [into / str(block) for block in range(count)]

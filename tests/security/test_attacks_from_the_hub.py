@@ -91,7 +91,8 @@ def test_asking_again_does_not_average_the_noise_away(world: World) -> None:
     world.decide(NOISY)
     replies = [world.ask(NOISY) for _ in range(50)]
     assert len({reply.encoded for reply in replies if isinstance(reply, Reply)}) == 1
-    assert len(world.store.ledger()) == 1
+    assert len(world.releases) == 1
+    assert len(world.store.ledger()) == 3  # the same release of the site's patients, and that they were counted
 
 
 def test_asking_anew_for_every_noise_is_paid_until_nothing_is_left(make_world: Make) -> None:
@@ -129,13 +130,16 @@ def test_a_storm_of_one_message_is_one_release_and_one_debit(world: World) -> No
     for thread in threads:
         thread.join()
     assert len({answer.encoded for answer in answers if isinstance(answer, Reply)}) == 1
-    assert len(world.store.ledger()) == 1
+    assert len(world.releases) == 1
+    assert len(world.store.ledger()) == 3  # the same release of the site's patients, and that they were counted
 
 
 def test_two_bundles_at_once_never_exchange_their_approvals(world: World) -> None:
     """One is approved, one is not; asked by many threads, only the approved one ever runs."""
     evil = make_fab(files={"app/client.py": b"steal()\n"})
     fab = make_fab(terms_table(messages={"train": TRAIN | {"per_run": 1000}}))
+    assert world.data is not None
+    world.data["cohort"].people = range(1000)  # many enough for forty answers
     world.decide(fab)
     wrong: list[object] = []
 

@@ -26,7 +26,6 @@ from flame_fl.data.offer import Offer
 from flame_fl.data.patients import read_ids
 from flame_fl.data.snapshot import changed, take, verify
 from flame_fl.data.spec import CohortRule, StoreSpec, Window
-from flame_fl.gate.workflow import NodeLimits
 from flame_fl.node.agent import Agent
 from flame_fl.node.config import NodeFiles
 from flame_fl.node.data import Adding, DataFiles, add, refresh
@@ -262,8 +261,7 @@ class Clinic:
         self.files = DataFiles(folder / "state")
         self.files.state.mkdir(mode=0o700)
         self.offers = NodeOffers(self.files.registry, self.files.patients, KEY)
-        limits = NodeLimits(epsilon_cap=1000.0, delta=1e-5, min_patients=5)
-        self.world = World(folder / "state", data=self.offers, limits=limits, noise=NoNoise())  # type: ignore[arg-type]
+        self.world = World(folder / "state", data=self.offers, noise=NoNoise())  # type: ignore[arg-type]
         self.put(40)
         self.register()
 
@@ -396,7 +394,7 @@ def test_one_damaged_record_is_not_told_under_a_claim(tmp_path: Path) -> None:
     """An app chooses by `where` whose images are copied: 908 would say whether the damaged one is among them."""
 
     class Damaged(FakeOffer):
-        def view(self, *arguments: object) -> None:
+        def views(self, *arguments: object) -> None:
             raise InputError("Row 7: The PNG image cannot be read.")
 
     world = World(tmp_path, data=FakeOffers(cohort=Damaged(tmp_path / "cohort")), noise=NoNoise())
@@ -404,7 +402,7 @@ def test_one_damaged_record_is_not_told_under_a_claim(tmp_path: Path) -> None:
     content = world.released(NOISY)
     assert not any(array.any() for array in content.arrays["arrays"].values())
     assert "Row 7" in world.detail
-    assert [entry.state for entry in world.store.ledger()] == ["committed"]
+    assert [entry.state for entry in world.releases] == ["committed"]
     world.store.close()
 
 

@@ -1,7 +1,8 @@
 """A Docker Engine and an image for the tests: `engine()` finds the one, `test_image()` builds the other when needed.
 
-The image holds flame-fl, flame-strategies and torch, under the tag `flame-test-sandbox`. It is built anew when code
-that runs in sandboxes, the locks or the Dockerfile change: seconds if only our code did, about a minute otherwise.
+The image holds flame-fl, flame-strategies, flame-vetted and torch, under the tag `flame-test-sandbox`. It is built anew
+when code that runs in sandboxes, the locks or the Dockerfile change: seconds if only our code did, about a minute
+otherwise.
 
     python -m tests.support.engine      # build it now, print its id
 """
@@ -24,11 +25,12 @@ from flame_fl.sandbox.docker import connect
 
 ROOT = Path(__file__).parents[2]
 TAG = "flame-test-sandbox"
-EXTRA = ("flame-strategies", "torch", "numpy")
-PACKAGES = ("constraints.txt", "pyproject.toml", "strategies/pyproject.toml", "flame_fl/node/wheels.py")
+EXTRA = ("flame-strategies", "flame-vetted", "torch", "numpy")
+PACKAGES = ("constraints.txt", "pyproject.toml", "strategies/pyproject.toml", "vetted/pyproject.toml",
+            "flame_fl/node/wheels.py")  # fmt: skip
 # and what the runners import
 INPUTS = (*PACKAGES, "flame_fl/__init__.py", "flame_fl/contract", "flame_fl/flower", "flame_fl/node/dockerfiles",
-          "strategies/flame_strategies")  # fmt: skip
+          "flame_fl/privacy", "strategies/flame_strategies", "vetted/flame_vetted")  # fmt: skip
 
 
 def engine() -> docker.DockerClient:

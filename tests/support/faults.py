@@ -50,13 +50,19 @@ class Debit(NamedTuple):
 
     seq: int
     at: str
-    store: str
+    unit: str
+    namespace: str
+    stores: str
     run: str
     leg: str
     attempt: int
     event: str
-    rho: float | None
     state: str
+
+    @property
+    def claims(self) -> bool:
+        """Whether it was debited from an account: noise makes such a release another one each time."""
+        return self.unit != "none"
 
 
 @dataclass(frozen=True)
@@ -239,9 +245,9 @@ class Federation:
             return database.execute(sql, values).fetchall()
 
     def ledger(self, node: str) -> list[Debit]:
-        """A node's debits, oldest first."""
-        columns = "seq, at, store, run_id, leg_id, attempt, event, rho, state"
-        return [Debit(*row) for row in self.rows(node, f"SELECT {columns} FROM ledger ORDER BY seq")]
+        """A node's debits, oldest first: of one attempt as many as it is debited from accounts."""
+        columns = "seq, at, unit, namespace, stores, run_id, leg_id, attempt, event, state"
+        return [Debit(*row) for row in self.rows(node, f"SELECT {columns} FROM debits ORDER BY seq")]
 
     def audit(self, node: str, kind: str, run_id: str) -> list[dict[str, Any]]:
         """The bodies of a node's audit entries of one kind about one run."""

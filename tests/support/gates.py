@@ -9,14 +9,17 @@ import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tomli_w
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from flame_fl.contract.content import Content
+from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import read_fab
 from flame_fl.contract.frames import decode, encode
 from flame_fl.contract.manifest import Manifest, manifest_of, parse_terms
@@ -26,10 +29,13 @@ from flame_fl.contract.statement import Statement, project_digest
 from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.contract.terms import DataStore, MessageTerms, Privacy, Terms
 from flame_fl.data.cohort import Cohort
+from flame_fl.data.disguise import block_of
 from flame_fl.data.kind import Rows
 from flame_fl.data.layout import Layout, Wanted
 from flame_fl.data.offer import Offer
 from flame_fl.gate.approval import ApprovalRecord, ProjectRecord, Status
+from flame_fl.gate.claims import SITE
+from flame_fl.gate.ledger_store import LedgerEntry
 from flame_fl.gate.signatures import APPROVAL_NAMESPACE, public_text, sign
 from flame_fl.gate.store import Store
 from flame_fl.gate.trust import Signed, Subject, Trust
@@ -44,9 +50,10 @@ ENFORCED = {
     "mechanism": "discrete-gaussian",
     "clip_norm": 1.0,
     "noise_multiplier": 1.0,
-    "epsilon_max": 100.0,
+    "epsilon_max": 50.0,
     "delta": 1e-5,
 }
+BLOCKS = ENFORCED | {"unit": "patient", "blocks": 4, "slot_seconds": 1.0}
 NO_CLAIM = {"unit": "none", "ground": "none", "mechanism": "none"}
 TRAIN = {
     "per_run": 3,
@@ -145,8 +152,11 @@ class NoNoise:
 
     seeded = True
 
-    def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> list[int]:
-        return [0] * count
+    def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> npt.NDArray[np.int64]:
+        return np.zeros(count, dtype=np.int64)
+
+    def distance(self, sigma_squared: tuple[int, int], count: int) -> float:
+        return 0.0
 
 
 Answer = Callable[[Envelope], Content | bytes]
@@ -159,8 +169,11 @@ class FakeSession:
     answer: Answer
     alive: bool = True
     closed: bool = False
+    paused: bool = False
+    deadlines: list[float] = field(default_factory=list)
 
     def handle(self, message: Envelope, deadline_seconds: float, max_reply_bytes: int) -> Content:
+        self.deadlines.append(deadline_seconds)
         try:
             said = self.answer(message)
             raw = said if isinstance(said, bytes) else b"".join(encode(said))
@@ -169,49 +182,99 @@ class FakeSession:
             self.alive = False
             raise
 
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
     def close(self) -> None:
         self.alive, self.closed = False, True
 
 
 @dataclass
 class FakeSandbox:
-    """Starts `FakeSession`s and remembers what it was told."""
+    """Starts `FakeSession`s and remembers what it was told.
+
+    Attributes:
+        answer: What the app does with a message.
+        works: The same for an app that looks at its data, in place of `answer`.
+        specs: What each session was started with.
+        sessions: All of them, ended ones too.
+        messages: What was handled.
+        awake: With each message, how many sessions could run.
+    """
 
     answer: Answer = lambda message: good_update()
     kind: str = "fake"
+    works: Callable[[SandboxSpec, Envelope], Content | bytes] | None = None
     specs: list[SandboxSpec] = field(default_factory=list)
     sessions: list[FakeSession] = field(default_factory=list)
     messages: list[Envelope] = field(default_factory=list)
+    awake: list[int] = field(default_factory=list)
 
     def kind_of(self, app: str) -> str:
         return self.kind
 
     def start(self, spec: SandboxSpec) -> FakeSession:
         self.specs.append(spec)
-        self.sessions.append(FakeSession(self._heard))
+        self.sessions.append(FakeSession(partial(self._heard, spec)))
         return self.sessions[-1]
 
-    def _heard(self, message: Envelope) -> Content | bytes:
+    def _heard(self, spec: SandboxSpec, message: Envelope) -> Content | bytes:
         self.messages.append(message)
-        return self.answer(message)
+        self.awake.append(sum(session.alive and not session.paused for session in self.sessions))
+        return self.answer(message) if self.works is None else self.works(spec, message)
+
+
+ROWS = "rows.txt"
 
 
 class FakeOffer(Offer):
-    """A data store without records: so many patients, and a view with the folder's files, if there are any.
+    """A data store of numbered patients, each with so many samples.
 
-    `people` may be set to other numbers between two messages.
+    A view holds the folder's files, if there are any, and with `shows_rows` the numbers of its rows: row r is of
+    patient r // samples. Nobody in `unreadable` can be put into a view. `people`, too, may be changed between messages.
     """
 
-    def __init__(self, folder: Path, snapshot: str = "5" * 64, patients: int = 100) -> None:
-        super().__init__("cohort", folder, snapshot, Layout("table", "samples.parquet", "patient_id"))
+    def __init__(
+        self,
+        folder: Path,
+        snapshot: str = "5" * 64,
+        patients: int = 100,
+        *,
+        namespace: str = "patients",
+        samples: int = 1,
+        shows_rows: bool = False,
+    ) -> None:
+        layout = Layout("table", "samples.parquet", "patient_id")
+        super().__init__("cohort", folder, snapshot, layout, namespace=namespace)
         self.people: Sequence[int] = range(patients)
+        self.samples, self.shows_rows, self.unreadable = samples, shows_rows, frozenset[int]()
 
     def cohort(self, stated: DataStore, today: date) -> Cohort:
         members = np.array(sorted(self.people), dtype=np.uint64)
-        return Cohort(members.astype(np.int64), len(members), members)
+        rows = members.astype(np.int64)[:, None] * self.samples + np.arange(self.samples)
+        return Cohort(rows.reshape(-1), len(members), members)
 
-    def view(self, rows: Rows, stated: DataStore, wanted: Wanted, project: str, into: Path) -> None:
-        shutil.copytree(self.folder, into) if self.folder.is_dir() else into.mkdir(parents=True)
+    def views(
+        self, parts: Sequence[Rows], stated: DataStore, wanted: Wanted, project: str, intos: Sequence[Path]
+    ) -> None:
+        for rows, into in zip(parts, intos, strict=True):
+            if self.unreadable & {int(row) // self.samples for row in rows}:
+                raise InputError("A record cannot be read.")
+            shutil.copytree(self.folder, into) if self.folder.is_dir() else into.mkdir(parents=True)
+            if self.shows_rows:
+                (into / ROWS).write_text(" ".join(map(str, rows)))
+
+    def blocks(self, cohort: Cohort, stated: DataStore, count: int, key: bytes) -> tuple[Rows, ...]:
+        of = np.array([block_of(key, str(row // self.samples), count) for row in cohort.rows], dtype=np.int64)
+        return tuple(cohort.rows[of == block] for block in range(count))
+
+
+def rows_of(spec: SandboxSpec, store: str = "cohort") -> list[int]:
+    """The rows that an app finds in its view of a store that shows them."""
+    return [int(word) for word in (spec.data[store] / ROWS).read_text().split()]
 
 
 class FakeOffers(dict[str, FakeOffer]):
@@ -250,13 +313,17 @@ def signature_under(subject: Subject, trust: Trust, **changes: Any) -> Signed:
     return Signed(statement, sign(STEWARD, statement.text, APPROVAL_NAMESPACE), "steward")
 
 
+LIMITS = NodeLimits(epsilon_cap=50.0, delta=1e-5, min_patients=5, fixed_slots=False)
+"""A node's that does not wait."""
+
+
 @dataclass
 class World:
     """One DIZ. `today` may be set to another day."""
 
     folder: Path
     noise: NoiseSource = field(default_factory=lambda: ExactNoise(seed_for_tests=1))
-    limits: NodeLimits = field(default_factory=lambda: NodeLimits(epsilon_cap=1000.0, delta=1e-5, min_patients=5))
+    limits: NodeLimits = field(default_factory=lambda: LIMITS)
     sandbox: FakeSandbox = field(default_factory=FakeSandbox)
     data: FakeOffers | None = None
     today: date = TODAY
@@ -281,6 +348,7 @@ class World:
             trust=lambda: self.trust,
             on_event=self.events.append,
             today=lambda: self.today,
+            block_key=b"\x09" * 32,
         )
 
     def decide(self, raw_fab: bytes, status: Status = Status.APPROVED, **changes: Any) -> Manifest:
@@ -329,6 +397,11 @@ class World:
 
     def audit(self) -> list[tuple[str, Mapping[str, Any]]]:
         return [(entry["kind"], entry["body"]) for entry, _ in self.store.audit_rows()]
+
+    @property
+    def releases(self) -> list[LedgerEntry]:
+        """What releases cost the site (or nobody): the ledger without the patients' account."""
+        return [entry for entry in self.store.ledger() if entry.account is None or entry.account == SITE]
 
     def replaced(self, **changes: Any) -> "World":
         """The same DIZ after a restart, with something changed."""

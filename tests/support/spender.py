@@ -3,13 +3,11 @@
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from flame_fl.gate.workflow import NodeLimits
-from tests.support.gates import ENFORCED, TRAIN, World, make_fab, terms_table
+from tests.support.gates import ENFORCED, LIMITS, TRAIN, World, make_fab, terms_table
 
-LIMITS = NodeLimits(epsilon_cap=1e6, delta=1e-5, min_patients=5)
 FAB = make_fab(
     terms_table(
-        privacy=ENFORCED | {"epsilon_max": 1e6},
+        privacy=ENFORCED | {"noise_multiplier": 1000.0},  # ten million releases are within its epsilon
         messages={"train": TRAIN | {"per_run": 100_000}},
         limits={"runs": 1000},
     )

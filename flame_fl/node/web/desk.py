@@ -74,7 +74,7 @@ def open_desk(node: Node, web: WebSection, closing: ExitStack) -> Desk:
         shelf=Shelf(node, gate, dry_runs),
         dry_runs=dry_runs,
         chain=ChainCheck(lambda: store.verify_audit((gate.trust().node_key,))),
-        renderer=Renderer(node.config.node.name, web.language, web.is_secure),
+        renderer=Renderer(node.config.node.name, web.language, web.is_secure, lambda: bool(store.locks.open())),
         oidc=None
         if web.oidc is None
         else Oidc(web.oidc, web.origin, _secret(web.oidc, node.files.state), node.files.state),

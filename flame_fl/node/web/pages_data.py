@@ -1,5 +1,6 @@
 """Data stores, by count and version and never by value, and the privacy budget over time."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -8,16 +9,19 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from flame_fl.node.accounts import all_accounts, lifetime_now
+from flame_fl.node.budget import AccountBudget, budget_of
 from flame_fl.node.data import released_schema
 from flame_fl.node.registry import Version
 from flame_fl.node.web.access import Caller, needs
 from flame_fl.node.web.desk import desk_of
-from flame_fl.node.web.plots import step_plot
+from flame_fl.node.web.plots import StepPlot, step_plot
 from flame_fl.node.web.roles import Right
-from flame_fl.privacy.accounting import epsilon
+from flame_fl.privacy.accounting import PrivacyEvent, epsilon_of
+from flame_fl.privacy.filters import Filter
 
 router = APIRouter()
-_MOST_STEPS: Final = 200
+_MOST_STEPS: Final = 100
 Reader = Annotated[Caller, needs(Right.READ)]
 
 
@@ -32,13 +36,23 @@ class StoreShown:
 
 @dataclass(frozen=True)
 class Step:
-    """The budget after one release, or several of one project in a row."""
+    """An account after one debit, or several of one project in a row."""
 
     at: str
     project: str
     stores: str
     epsilon: float
-    releases: int
+    share: float
+    debits: int
+
+
+@dataclass(frozen=True)
+class AccountShown:
+    """An account: its figures, its picture, its history with the newest first."""
+
+    budget: AccountBudget
+    plot: StepPlot | None
+    steps: tuple[Step, ...]
 
 
 @router.get("/data")
@@ -56,31 +70,28 @@ def data(request: Request, caller: Reader) -> Response:
 
 @router.get("/budget")
 def budget(request: Request, caller: Reader) -> Response:
-    """What was spent, since when, of how much."""
+    """What was spent of each account, by whom, since when, of how much."""
     desk = desk_of(request)
-    limits = desk.node.config.limits
-    steps = _steps(desk.queries.debits(), limits.delta)
-    plot = step_plot(
-        [(datetime.fromisoformat(step.at), step.epsilon) for step in steps], datetime.now(UTC), limits.epsilon_cap
-    )
-    return desk.renderer.page(
-        request,
-        "budget",
-        caller,
-        plot=plot,
-        steps=steps[::-1],
-        limits=limits,
-        spent=steps[-1].epsilon if steps else 0.0,
-    )
+    limits, now = desk.gate.limits, datetime.now(UTC)
+    shown = []
+    for account in all_accounts(desk.store):
+        figures, lifetime = budget_of(desk.store, limits, account), lifetime_now(desk.store, limits, account)
+        steps = _steps(desk.queries.debits(account), lifetime)
+        points = [(datetime.fromisoformat(step.at), step.epsilon) for step in steps]
+        shown.append(AccountShown(figures, step_plot(points, now, lifetime.epsilon), tuple(steps[::-1])))
+    return desk.renderer.page(request, "budget", caller, accounts=shown)
 
 
-def _steps(debits: list[tuple[str, str, str, float]], delta: float) -> list[Step]:
-    """At most `_MOST_STEPS`, of as many releases each as that takes: every epsilon costs an accountant's work."""
+def _steps(debits: Sequence[tuple[str, str, str, PrivacyEvent]], lifetime: Filter) -> list[Step]:
+    """At most `_MOST_STEPS`, of as many debits each as that takes: every epsilon costs an accountant's work."""
     every = -(-len(debits) // _MOST_STEPS) or 1
-    steps, rho, begun = [], 0.0, 0
-    for number, (at, project, stores, more) in enumerate(debits, 1):
-        rho += more
+    steps: list[Step] = []
+    events: dict[PrivacyEvent, int] = {}
+    begun = 0
+    for number, (at, project, stores, event) in enumerate(debits, 1):
+        events[event] = events.get(event, 0) + 1
         if number % every == 0 or number == len(debits):
-            steps.append(Step(at, project, stores, epsilon(rho, delta), number - begun))
+            epsilon = epsilon_of(events, lifetime.delta)
+            steps.append(Step(at, project, stores, epsilon, lifetime.share(events), number - begun))
             begun = number
     return steps

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from flame_fl.gate import audit
+from flame_fl.gate.claims import Account
+from flame_fl.privacy.accounting import PrivacyEvent, event_from
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,19 @@ class Queries:
             "SELECT subject, digest, act, by, at, comment FROM decisions ORDER BY seq DESC LIMIT ?", limit
         )
 
-    def debits(self) -> list[tuple[str, str, str, float]]:
-        """(when, project, data stores, rho) of each release that claims privacy, oldest first, counted once."""
-        return self._rows(
-            "SELECT MIN(at), MIN(project), GROUP_CONCAT(DISTINCT store), MAX(rho) FROM ledger WHERE rho IS NOT NULL"
-            " GROUP BY run_id, leg_id, attempt ORDER BY MIN(seq)"
+    def debits(self, account: Account) -> list[tuple[str, str, str, PrivacyEvent]]:
+        """(when, project, data stores, event) of each debit from an account, oldest first.
+
+        Raises:
+            ValueError: An event is of a kind that this version does not know.
+        """
+        rows = self._rows(
+            "SELECT at, project, stores, event FROM debits WHERE unit=? AND namespace=? ORDER BY seq",
+            account.unit,
+            account.namespace,
         )
+        events = {text: event_from(json.loads(text)) for text in {row[3] for row in rows}}
+        return [(at, project, stores, event) for at, project, stores, text in rows if (event := events[text])]
 
     def _rows(self, sql: str, *args: Any) -> list[Any]:
         with closing(sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as connection:

@@ -34,11 +34,13 @@ class Renderer:
         node: The DIZ's name, for every page's head.
         default: The language before somebody chose one.
         secure: Whether cookies go over TLS only.
+        locked: Whether the state is older than what left the node.
     """
 
     node: str
     default: words.Language
     secure: bool
+    locked: Callable[[], bool] = lambda: False
 
     def __post_init__(self) -> None:
         self._environments: dict[words.Language, jinja2.Environment] = {
@@ -61,6 +63,7 @@ class Renderer:
             .render(
                 node=self.node,
                 caller=caller,
+                locked=self.locked(),
                 csrf=caller.session.csrf if caller else "",
                 here=request.url.path if request.method in {"GET", "HEAD"} else "/",
                 rights=frozenset(right.value for right in caller.rights) if caller else frozenset(),

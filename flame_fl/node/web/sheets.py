@@ -109,7 +109,7 @@ class Shelf:
             binding_of(self.gate, record),
             self.gate.trust().needed,
             self.gate.today(),
-            store.rho_spent(),
+            [(account, store.spent(account), store.caps(account)) for account in store.accounts()].__repr__(),
             [(row.run_id, row.released, row.refused) for row in store.runs(digest)].__repr__(),
             outcome and outcome.at,
         )

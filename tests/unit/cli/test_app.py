@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from flame_fl.cli.sheet import privacy_in_words, usefulness
+from flame_fl.cli.sheet import privacy_in_words
+from flame_fl.cli.usefulness import signal_to_noise
 from flame_fl.contract.fab import read_fab
 from flame_fl.contract.manifest import Manifest, manifest_of
 from flame_fl.flower.bundle import build_fab
@@ -138,6 +139,7 @@ class TestCheck:
             "digest": manifest.digest,
             "fab_sha256": fab.sha256,
             "manifest": manifest.as_json(),
+            "signal_to_noise": {},
         }
 
     def test_one_changed_byte_shows_another_digest(self, app: Path, flame: Flame) -> None:
@@ -209,32 +211,29 @@ class TestCheck:
         edit(app, NO_CLAIM, CLAIM.format(noise=noise))
         said = flame("app", "check", app)
         assert said.code == 0, said.err
-        assert f": {verdict}." in said.out
+        assert (" unusable" in said.out) == (verdict == "unusable")
+        assert "What the noise leaves" in said.out
 
 
 STORE = '[tool.flame.data.cohort]\ntable = "samples.parquet"\npatient_id = "p"\ncolumns = ["*"]\nmin_patients = 25\n\n'
 
 
 class TestUsefulness:
-    @pytest.mark.parametrize(("noise", "usable"), [(0.1, True), (0.0999, True), (0.1001, False), (10.0, False)])
-    def test_is_a_matter_of_one_over_noise_times_the_root_of_the_size(self, noise: float, usable: bool) -> None:
+    @pytest.mark.parametrize(("noise", "ratio"), [(0.1, 1.0), (0.2, 0.5), (10.0, 0.01)])
+    def test_is_a_matter_of_one_over_noise_times_the_root_of_the_size(self, noise: float, ratio: float) -> None:
         """100 numbers, clip_norm 1: the whole update is at most 1, the noise on it about 10·noise."""
-        line = usefulness(make_terms(messages=ONE_ARRAY, privacy={**ENFORCED, "noise_multiplier": noise}))
-        assert line is not None
-        assert (": usable." in line) == usable
-        assert (": unusable." in line) != usable
+        terms = make_terms(messages=ONE_ARRAY, privacy={**ENFORCED, "noise_multiplier": noise})
+        assert signal_to_noise(terms) == {"train": (100, pytest.approx(ratio))}
 
-    def test_is_that_of_the_largest_message(self) -> None:
-        """A small one beside it does not help."""
-        small = {"per_run": 1, "arrays": [{"record": "r", "name": "a", "dtype": "float64", "shape": [1]}]}
-        claim = {**ENFORCED, "noise_multiplier": 0.5}
-        alone = usefulness(make_terms(messages=ONE_ARRAY, privacy=claim))
-        for messages in ({"evaluate": small, **ONE_ARRAY}, {**ONE_ARRAY, "evaluate": small}):
-            assert usefulness(make_terms(messages=messages, privacy=claim)) == alone
+    def test_blocks_and_sites_help(self) -> None:
+        """16 blocks divide the noise by 16, four sites by 2; a metric with noise is one more number."""
+        blocked = {**ENFORCED, "unit": "patient", "blocks": 16, "slot_seconds": 1.0}
+        terms = make_terms(messages=ONE_ARRAY, privacy=blocked, federation={"min_sites": 4})
+        assert signal_to_noise(terms)["train"] == (100, pytest.approx(16 * 2 / 10))
 
     def test_is_not_said_where_there_is_no_noise(self) -> None:
         """Nothing to predict."""
-        assert usefulness(make_terms()) is None
+        assert signal_to_noise(make_terms()) == {}
 
 
 class TestPrivacyInWords:
@@ -266,10 +265,11 @@ class TestBuild:
         assert fab.read_bytes() == build_fab(app)
 
     def test_writes_the_manifest_beside_it(self, app: Path, flame: Flame, tmp_path: Path) -> None:
-        """The same object that `app check --json` prints."""
+        """The same object that `app check --json` prints, without what it foretells."""
         flame("app", "build", app, "--out", "out")
         (file,) = (tmp_path / "out").glob("*.manifest.json")
-        assert json.loads(file.read_text()) == json.loads(flame("app", "check", app, "--json").out)
+        checked = json.loads(flame("app", "check", app, "--json").out)
+        assert json.loads(file.read_text()) == {name: checked[name] for name in ("digest", "fab_sha256", "manifest")}
 
     def test_names_both_after_the_digest(self, app: Path, flame: Flame, tmp_path: Path) -> None:
         """App and first digits; the whole digest is printed."""

@@ -133,6 +133,10 @@ def test_every_width_of_a_type(make: Make, array: pa.Array, value: object) -> No
     assert met(kind, "x", "in", values=(value,)) == [0]
 
 
+TYPED = {"pid": ["a", "b"], "age": [17, 18], "score": [0.5, None], "consent": ["yes", "no"], "alive": [True, None],
+         "day": [date(2020, 1, 1), None], "seen": [datetime(2020, 1, 1, tzinfo=UTC), None]}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [("age", "18"), ("age", True), ("age", 18.5), ("age", date(2020, 1, 1)), ("score", "x"), ("consent", 1),
@@ -143,9 +147,28 @@ def test_what_cannot_be_compared_is_said(make: Make, column: str, value: object)
     """The column and its type, and neither the value nor a patient's."""
     for op, how in (("==", {"value": value}), ("in", {"values": (value,)})):
         with pytest.raises(InputError, match=f"condition on {column!r}") as caught:
-            rows(make(), Condition.model_validate({"column": column, "op": op, **how}))
+            rows(make(TYPED), Condition.model_validate({"column": column, "op": op, **how}))
         assert str(value) not in caught.value.message.replace("True", "")
         assert caught.value.mend
+
+
+@pytest.mark.parametrize(("op", "value", "found"), [(">=", 18, [1, 2]), ("==", 18.0, [1]), ("<", 18, [0])])
+@pytest.mark.parametrize("cell", ["unknown", "4 0", "", "NA", "yes"])
+def test_one_cell_of_a_text_table_decides_about_its_own_record_only(
+    tmp_path: Path, cell: str, op: str, value: float, found: list[int]
+) -> None:
+    """What a cell is compared as follows from the condition, never from what other people's cells look like."""
+    (tmp_path / "t.csv").write_text(f"pid,age\na,17\nb,18\nc,40\nd,{cell}\n")
+    assert met(open_kind(tmp_path, Layout("table", "t.csv", "pid")), "age", op, value) == found
+
+
+def test_words_and_truth_of_a_text_table_are_compared_cell_by_cell(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("pid,x,b\na,30,true\nb,NA,False\nc,x,perhaps\n")
+    kind = open_kind(tmp_path, Layout("table", "t.csv", "pid"))
+    assert met(kind, "x", "==", "30") == [0]
+    assert met(kind, "x", "missing") == [1]
+    assert met(kind, "b", "==", True) == [0]
+    assert met(kind, "b", "in", values=(False,)) == [1]
 
 
 def test_times_of_day_cannot_be_compared(make: Make) -> None:

@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 
 from flame_fl.contract.task import Reply
+from flame_fl.gate.claims import SITE, Account
+from flame_fl.gate.cohort_check import EVENT as COUNT
 from flame_fl.gate.store import Store
+from flame_fl.privacy.accounting import PrivacyEvent, Relation
 from tests.support.gates import World
-from tests.support.spender import FAB, LIMITS, spend
+from tests.support.spender import FAB, spend
 
 KILLS = 25
+PEOPLE = Account("patient", "patients")
+EVENT = PrivacyEvent(500.0, Relation.REPLACE_ONE_SITE)
 # One server imports everything once; each node that will die is forked from it.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.support.spender"])
@@ -45,7 +50,9 @@ def test_nothing_acknowledged_is_lost_and_nothing_started_is_free(tmp_path: Path
         store.verify_audit()
         chain = list(store.audit_rows())
         heads = {stored for _, stored in chain}
-        mine = {entry.leg_id: entry for entry in store.ledger() if entry.run_id == str(run_id)}
+        mine = {entry.leg_id: entry for entry in store.ledger(SITE) if entry.run_id == str(run_id)}
+        assert store.spent(SITE).keys() == {EVENT}
+        assert store.spent(PEOPLE) == {**store.spent(SITE), COUNT: 1}  # the patients were counted once in all lives
         done = {line[1]: line[2] for line in said if line[0] == "done"}
         for leg_id, head in done.items():
             leg = store.leg(str(run_id), leg_id)
@@ -65,12 +72,12 @@ def test_legs_that_died_can_be_asked_again_and_are_paid_again(tmp_path: Path) ->
     for run_id in range(1, 6):
         said = spend_until_killed(tmp_path, run_id, run_id, 0.001 * run_id)
         started = [line[1] for line in said if line[0] == "start"]
-        world = World(tmp_path, limits=LIMITS)
-        before = world.store.ledger()
+        world = World(tmp_path)
+        before = world.store.ledger(SITE)
         open_ = {e.leg_id for e in before if e.run_id == str(run_id) and e.state == "reserved"}
         paid = {e.leg_id for e in before if e.run_id == str(run_id)}
         assert all(isinstance(world.ask(FAB, leg=leg, run_id=run_id), Reply) for leg in started)
-        again = world.store.ledger()[len(before) :]
+        again = world.store.ledger(SITE)[len(before) :]
         assert {e.leg_id for e in again} == open_ | (set(started) - paid)
         assert [e.attempt for e in again if e.leg_id in open_] == [2] * len(open_)
         world.store.close()

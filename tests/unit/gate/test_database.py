@@ -4,13 +4,16 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from flame_fl.contract.errors import VerificationError
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.gate.approval import Status
+from flame_fl.gate.claims import SITE, Account
 from flame_fl.gate.database import SCHEMA_VERSION, Database
 from flame_fl.gate.store import Store
+from flame_fl.privacy.accounting import PrivacyEvent, Relation
 from tests.support.gates import World, make_fab, manifest_from
 
 
@@ -129,6 +132,50 @@ def test_a_state_of_the_first_schema_is_carried_over(tmp_path: Path) -> None:
     world.store.close()
     with closing(sqlite3.connect(folder / "state.db")) as now:
         assert now.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION,)
+
+
+def test_a_ledger_of_the_third_schema_is_carried_over_with_everything_it_spent(tmp_path: Path) -> None:
+    """One row per data store and attempt becomes one per account and attempt; what a site spent, its patients spent."""
+    from flame_fl.gate.database import _MIGRATIONS
+
+    noisy = '{"event": "gaussian", "noise_multiplier": 0.5, "relation": "replace-one-site"}'
+    louder = noisy.replace("0.5", "2.0")
+    open_ = '{"event": "no-claim"}'
+    rows = [  # store, project, digest, run, leg, attempt, event, rho, state
+        ("cohort", "p", "d", "1", "a", 1, noisy, 2.0, "reserved"),
+        ("genomes", "p", "d", "1", "a", 1, noisy, 2.0, "reserved"),
+        ("cohort", "p", "d", "1", "a", 2, noisy, 2.0, "committed"),
+        ("genomes", "p", "d", "1", "a", 2, noisy, 2.0, "committed"),
+        ("(no data store)", "q", "e", "2", "a", 1, louder, 0.125, "committed"),
+        ("cohort", "p", "f", "3", "a", 1, open_, None, "committed"),
+    ]
+    with closing(sqlite3.connect(tmp_path / "state.db")) as old:
+        for step in (1, 2, 3):
+            for statement in _MIGRATIONS[step].split(";"):
+                old.execute(statement)
+        for number, row in enumerate(rows, 1):
+            old.execute("INSERT INTO ledger VALUES(?,?,?,?,?,?,?,?,?,?,?)", (number, f"day {number}", *row))
+        old.execute("INSERT INTO legs VALUES('3','a','train','sha','released',1,X'00',NULL,NULL)")
+        old.execute("INSERT INTO cohorts VALUES('f','cohort','print',?)", (np.arange(100, dtype=np.uint64).tobytes(),))
+        old.execute("PRAGMA user_version=3")
+        old.commit()
+    store = Store(tmp_path / "state.db", durable=False)
+    people = Account("patient", "patients")
+    spent = {PrivacyEvent(m, Relation.REPLACE_ONE_SITE): n for m, n in ((0.5, 2), (2.0, 1))}
+    assert store.spent(SITE) == store.spent(people) == spent
+    assert store.spent(SITE, project="q") == store.spent(people, digest="e") != {}
+    assert [(e.run_id, e.attempt, e.state, e.at) for e in store.ledger(SITE)] == [
+        ("1", 1, "reserved", "day 1"), ("1", 2, "committed", "day 3"), ("2", 1, "committed", "day 5"),
+    ]  # fmt: skip
+    assert [set(e.stores) for e in store.ledger(SITE)] == [{"cohort", "genomes"}] * 2 + [{"(no data store)"}]
+    assert [(e.run_id, e.event) for e in store.ledger() if e.account is None] == [("3", {"event": "no-claim"})]
+    assert [len(store.members_of(found)) for found in store.released_cohorts("cohort")] == [100]
+    assert store.numbers_released("3") == 0
+    assert store.accounts() == [people, SITE]
+    store.lifetime(SITE, 8.0, 1e-5)
+    store.close()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as now:
+        assert not now.execute("SELECT 1 FROM sqlite_master WHERE name='ledger'").fetchall()
 
 
 def test_a_migration_that_fails_leaves_the_old_schema(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 """What leaves of an update: clipped, noised, in the contract's order."""
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from flame_fl.contract.content import Content
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.terms import MessageTerms, Privacy
-from flame_fl.gate.release import Released, event_of, reference_of, release
+from flame_fl.gate.noised import NoisedSum
+from flame_fl.gate.release import Released, reference_of, release
 from flame_fl.privacy.clipping import CLIP_INT
 from tests.support.gates import NoNoise, enforced, good_update, message_terms, sent_message
 
@@ -24,7 +26,12 @@ def let_go(
 ) -> Released:
     rules = rules or message_terms()
     reference = reference_of(sent or sent_message(), rules, privacy)
-    return release(update, reference, rules, privacy, noise=NoNoise(), failed=failed)
+    if privacy.ground == "enforced":
+        total = NoisedSum(reference, rules, privacy, privacy.clip_norm or 0.0)
+        total.add(update, failed)
+        return total.release(NoNoise())
+    assert update is not None
+    return release(update, reference, rules, privacy)
 
 
 def flat(content: Content) -> np.ndarray:
@@ -156,13 +163,13 @@ class TestEnforced:
 
     def test_what_leaves_is_finite_where_noise_exceeds_the_dtype(self) -> None:
         class Loud(NoNoise):
-            def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> list[int]:
-                return [(-1) ** i << 60 for i in range(count)]
+            def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> npt.NDArray[np.int64]:
+                return np.array([(-1) ** i << 60 for i in range(count)])
 
         rule = {"record": "arrays", "name": "h", "dtype": "float16", "shape": [3]}
-        rules = message_terms(arrays=[rule], metrics=[])
-        left = release(None, {}, rules, enforced(clip_norm=1e30), noise=Loud(), failed="x").content
-        assert np.isfinite(left.arrays["arrays"]["h"]).all()
+        total = NoisedSum({}, message_terms(arrays=[rule], metrics=[]), enforced(clip_norm=1e30), 1e30)
+        total.add(None, "x")
+        assert np.isfinite(total.release(Loud()).content.arrays["arrays"]["h"]).all()
 
     def test_the_noise_is_announced_in_the_updates_units(self) -> None:
         assert let_go(good_update(), enforced(clip_norm=3.0, noise_multiplier=0.5)).noise_std == 1.5
@@ -171,21 +178,11 @@ class TestEnforced:
         asked: list[tuple[tuple[int, int], int]] = []
 
         class Asked(NoNoise):
-            def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> list[int]:
+            def discrete_gaussian(self, sigma_squared: tuple[int, int], count: int) -> npt.NDArray[np.int64]:
                 asked.append((sigma_squared, count))
-                return [0] * count
+                return np.zeros(count, np.int64)
 
-        release(good_update(), {}, message_terms(), enforced(noise_multiplier=0.75), noise=Asked())
+        total = NoisedSum({}, message_terms(), enforced(noise_multiplier=0.75), 1.0)
+        total.add(good_update())
+        total.release(Asked())
         assert asked == [(((3 * CLIP_INT // 4) ** 2, 1), 6)]
-
-
-class TestEvents:
-    def test_only_an_enforced_claim_costs(self) -> None:
-        assert event_of(NONE) is None
-        assert event_of(CLIP) is None
-
-    def test_the_event_counts_the_whole_diameter_of_the_ball(self) -> None:
-        """Sensitivity 2 · clip_norm: a noise multiplier of 2 per clip_norm is 1 per sensitivity, so rho = 1/2."""
-        event = event_of(enforced(noise_multiplier=2.0))
-        assert event is not None
-        assert (event.noise_multiplier, event.rho, event.relation) == (1.0, 0.5, "replace-one-site")

@@ -17,9 +17,12 @@ from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.task import Reply, Run, Task
 from flame_fl.contract.terms import MessageTerms
 from flame_fl.gate.approval import Status
+from flame_fl.gate.claims import SITE
 from flame_fl.gate.sessions import StoppedError
 from flame_fl.gate.workflow import STATUS_MESSAGE, NodeLimits
+from flame_fl.privacy.accounting import PrivacyEvent, Relation
 from tests.support.gates import (
+    BLOCKS,
     ENFORCED,
     NO_CLAIM,
     TRAIN,
@@ -243,6 +246,7 @@ class TestLegs:
     def test_a_large_reply_is_resent_from_its_file(self, world: World) -> None:
         rule = {"record": "arrays", "name": "w", "dtype": "float64", "shape": [20_000]}
         fab = make_fab(terms_table(messages={"train": {"per_run": 2, "arrays": [rule]}}))
+        people_of(world, range(100_000))
         world.decide(fab)
         world.sandbox.answer = lambda message: Content({"arrays": {"w": np.arange(20_000.0)}})
         first, again = world.ask(fab), world.ask(fab)
@@ -294,7 +298,7 @@ class TestLegs:
             thread.join()
         assert len({answer.encoded for answer in answers if isinstance(answer, Reply)}) == 1
         assert len(answers) == 8
-        assert len(world.store.ledger()) == 1
+        assert len(world.releases) == 1
 
     def test_of_two_processes_at_one_leg_only_the_later_attempt_leaves(self, make_world: Make) -> None:
         world = make_world()
@@ -394,31 +398,31 @@ class TestBudget:
         seen: list[str] = []
 
         def answer(message: Envelope) -> Content:
-            seen.extend(entry.state for entry in world.store.ledger())
+            seen.extend((str(entry.account), entry.state) for entry in world.store.ledger() if entry.run_id)
             return good_update()
 
         world.sandbox.answer = answer
         world.released(NOISY)
-        assert seen == ["reserved"]
-        assert [entry.state for entry in world.store.ledger()] == ["committed"]
+        assert seen == [("site", "reserved"), ("patient:patients", "reserved")]
+        assert [entry.state for entry in world.store.ledger() if entry.run_id] == ["committed"] * 2
 
     def test_a_spent_budget_refuses_and_starts_nothing(self, make_world: Make) -> None:
         world = make_world(limits=NodeLimits(epsilon_cap=0.5, delta=1e-5, min_patients=5))
         world.decide(NOISY)
         assert world.code(NOISY) is RefusalCode.BUDGET_EXHAUSTED
         assert world.sandbox.specs == []
-        assert world.store.ledger() == []
+        assert world.releases == []
 
     def test_a_failure_is_not_refunded(self, world: World) -> None:
         world.decide(NOISY)
         world.sandbox.answer = raises(SandboxError("it died"))
         world.released(NOISY)
-        assert world.store.rho_spent() == 2.0
+        assert world.store.spent(SITE) == {PrivacyEvent(0.5, Relation.REPLACE_ONE_SITE): 1}
 
     def test_an_analysis_without_a_claim_is_in_the_ledger_without_a_cost(self, world: World) -> None:
         world.decide(FAB)
         world.released(FAB)
-        assert [(entry.rho, entry.event["event"]) for entry in world.store.ledger()] == [(None, "no-claim")]
+        assert [(entry.account, entry.event["event"]) for entry in world.store.ledger()] == [(None, "no-claim")]
 
 
 class TestStatus:
@@ -514,7 +518,7 @@ class TestDecisionsWhileTheAppWorks:
         world.sandbox.answer = decide_meanwhile
         assert world.code(fab) == code
         assert world.sandbox.sessions[0].closed
-        assert [entry.state for entry in world.store.ledger()] == ["reserved"]
+        assert [entry.state for entry in world.releases] == ["reserved"]
 
     def test_an_approval_that_expires_meanwhile_releases_nothing(self, world: World) -> None:
         world.decide(FAB)
@@ -635,7 +639,7 @@ class TestPatients:
         assert world.data is not None
 
         class Broken(FakeOffer):
-            def view(self, *arguments: object) -> None:
+            def views(self, *arguments: object) -> None:
                 raise InputError("Another content.")
 
         world.data["genomes"] = Broken(world.folder / "genomes")
@@ -651,7 +655,7 @@ class TestPatients:
         def full(*arguments: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(FakeOffer, "view", full)
+        monkeypatch.setattr(FakeOffer, "views", full)
         world.decide(FAB)
         assert world.code(FAB) is RefusalCode.SANDBOX_FAILED
         assert "No space left" in world.detail
@@ -730,13 +734,31 @@ class TestPatients:
         assert world.gate.status(Run(7, FAB)).content.configs["flame"]["code"] == 907
 
     def test_too_few_are_left(self, world: World) -> None:
-        """Below the minimum nothing runs, under a claim or not."""
-        for run_id, fab in enumerate((FAB, NOISY)):
-            people_of(world, range(100))
+        """Below the minimum nothing runs."""
+        world.decide(FAB)
+        world.released(FAB, leg="1")
+        people_of(world, range(9))
+        assert world.code(FAB, leg="2") is RefusalCode.TERMS_VIOLATED
+
+    def test_under_a_claim_too_few_at_the_first_message_are_too_few(self, world: World) -> None:
+        """And enough are enough for good: a second look would be a second count, or tell of one patient for nothing."""
+        other = make_fab(terms_table(privacy=ENFORCED, limits={"runs": 9}))
+        for fab in (NOISY, other):
             world.decide(fab)
-            world.released(fab, leg="1", run_id=run_id)
-            people_of(world, range(9))
-            assert world.code(fab, leg="2", run_id=run_id) is RefusalCode.TERMS_VIOLATED
+        world.released(NOISY, leg="1")
+        people_of(world, range(9))
+        assert world.code(other, run_id=8) is RefusalCode.TERMS_VIOLATED
+        world.released(NOISY, leg="2")
+
+    def test_two_stores_of_one_analysis_need_not_have_the_same_patients(self, world: World) -> None:
+        """Five have no genome: what left about both stores together differs from itself by nobody."""
+        assert world.data is not None
+        world.data["genomes"] = FakeOffer(world.folder / "genomes", patients=95)
+        both = {name: terms_table()["data"]["cohort"] for name in ("cohort", "genomes")}
+        fab = make_fab(terms_table(data=both))
+        world.decide(fab)
+        world.released(fab, leg="1")
+        world.released(fab, leg="2")
 
     def test_a_withdrawal_while_the_app_works_releases_nothing(self, world: World) -> None:
         """The update holds the patient: 907, and the session that holds the view is ended."""
@@ -750,7 +772,7 @@ class TestPatients:
         assert world.code(FAB, leg="1") is RefusalCode.WITHDRAWN_OR_EXPIRED
         assert world.sandbox.sessions[0].closed
         assert left_of(world) == []
-        assert world.store.released_cohorts(world.store.approvals()[0].analysis_digest, "cohort") == []
+        assert world.store.released_cohorts("patients") == set()
         world.sandbox.answer = lambda message: good_update()
         world.released(FAB, leg="2")
         assert len(world.sandbox.specs) == 2
@@ -782,7 +804,7 @@ class TestPatients:
 
         world.sandbox.answer = somebody_withdraws
         assert zero(world.released(NOISY, leg="2"))
-        assert "cohort changed" in world.detail
+        assert {"answers": "cohort changed", "dies": "session was ended"}[how] in world.detail
         assert world.sandbox.sessions[0].closed
         assert left_of(world) == []
         world.sandbox.answer = lambda message: good_update()
@@ -906,6 +928,25 @@ class TestVersions:
         assert self.which(world) == "new"
         assert world.sandbox.sessions[0].closed
 
+    @pytest.mark.parametrize("privacy", [NO_CLAIM, ENFORCED, BLOCKS], ids=["no claim", "site", "patient"])
+    def test_a_new_approval_is_for_the_new_version_with_the_same_patients_too(
+        self, make_world: Make, old: FakeOffer, new: FakeOffer, privacy: dict[str, Any]
+    ) -> None:
+        """A view is one of a version, laid out as terms say; that the rows have the same numbers says nothing."""
+        new.people = old.people
+        data = Versions(old)
+        world = make_world(data=data)
+        fab = make_fab(terms_table(privacy=privacy))
+        world.decide(fab)
+        world.released(fab, leg="1")
+        assert self.which(world) == "old"
+        data.versions[new.binding] = data["cohort"] = new
+        world.decide(fab)
+        world.released(fab, leg="2")
+        assert self.which(world) == "new"
+        world.gate.end_run(7)
+        assert left_of(world) == []
+
     def test_a_version_that_is_gone_is_not_replaced_by_another(
         self, make_world: Make, old: FakeOffer, new: FakeOffer
     ) -> None:
@@ -920,7 +961,7 @@ class TestVersions:
             raise InputError("The data are not those that were registered.")
 
         world.decide(FAB)
-        for method in ("cohort", "view"):
+        for method in ("cohort", "views"):
             with monkeypatch.context() as patch:
                 patch.setattr(FakeOffer, method, changed)
                 assert world.code(FAB, leg=method) is RefusalCode.TERMS_VIOLATED
@@ -1001,6 +1042,6 @@ def test_a_warm_session_does_not_hold_its_first_message(world: World) -> None:
     """A model of 50 MB would stay in the gate's memory for as long as the run is warm."""
     world.decide(FAB)
     world.released(FAB)
-    remembered = list(world.gate._sessions._given.values())
+    remembered = [bound.verified for bound in world.gate._sessions._bound.values()]
     assert [(v.task.content.nbytes, v.reference) for v in remembered] == [(0, {})]
     assert remembered[0].uses

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 from hypothesis import given
@@ -34,7 +33,7 @@ from flame_fl.node.external_files import (
     write_ids,
 )
 
-A, B = str(uuid4()), str(uuid4())
+A, B = "3e160e30-e91c-4f33-b1c4-fad331044934", "e7c4536a-3625-456a-b64d-fc1063eee91c"
 DIGEST, OTHER = "ab" * 32, "cd" * 32
 SECTION = {"core_url": "https://core.hub.example", "auth_url": "https://auth.hub.example", "client_id": "c"}
 

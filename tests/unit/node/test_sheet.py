@@ -23,11 +23,12 @@ from flame_fl.node.sheet_sections import caution_text
 from flame_fl.node.sheet_words import WORDS, Say
 from flame_fl.node.shown import visible
 from flame_fl.node.wiring import Node
-from tests.support.gates import ENFORCED, TRAIN, World, make_fab, make_terms, manifest_from, terms_table
+from tests.support.gates import BLOCKS, ENFORCED, TRAIN, World, make_fab, make_terms, manifest_from, terms_table
 from tests.support.stewards import decide
 from tests.unit.node.decisions import fab_of
 
 LANGUAGES = ("en", "de")
+SGD = ENFORCED | {"unit": "patient", "ground": "reviewed", "mechanism": "dp-sgd", "sample_rate": 0.025, "steps": 1200}
 OUTCOME = DryRunOutcome(
     at="2026-06-01T10:00:00+00:00",
     analysis="a" * 64,
@@ -183,7 +184,7 @@ class TestCautions:
             ("over", {"validity": {"from": date(2020, 1, 1), "until": date(2020, 1, 2)}}),
             ("not_yet", {"validity": {"from": date(2026, 8, 1), "until": date(2026, 12, 2)}}),
             ("over_soon", {"validity": {"from": date(2026, 1, 1), "until": date(2026, 6, 2)}}),
-            ("refused_by_site", {"privacy": ENFORCED, "limits": {"runs": 100_000}}),
+            ("refused_by_account", {"privacy": ENFORCED, "limits": {"runs": 100_000}}),
             ("weak_claim", {"privacy": ENFORCED}),
         ],
     )
@@ -191,7 +192,7 @@ class TestCautions:
         self, key: str, changes: dict[str, Any], make_world: Callable[..., World], config: NodeConfig
     ) -> None:
         """Each from the terms that call for it, and none from harmless ones."""
-        world = make_world(limits=NodeLimits(epsilon_cap=50.0, delta=1e-5, min_patients=5))
+        world = make_world(limits=NodeLimits(epsilon_cap=20.0, delta=1e-5, min_patients=5))
         assert key in keys(sheet_of(world, config, make_fab(terms_table(**changes))))
 
     def test_harmless_terms_raise_few(self, world: World, config: NodeConfig) -> None:
@@ -208,7 +209,8 @@ class TestCautions:
             "project_open",
             "weak_claim",
             "looser",
-            "refused_by_site",
+            "refused_by_account",
+            "refused_by_project",
         }
         assert found & unwanted == set()
 
@@ -300,7 +302,7 @@ class TestWords:
 
     def test_a_claim_is_said_as_risk(self, world: World, config: NodeConfig) -> None:
         """One release of noise 2: mu = 1, so TPR 9.3 % at 1 % and an advantage of 38.3 %."""
-        privacy = ENFORCED | {"noise_multiplier": 2.0, "epsilon_max": 100.0}
+        privacy = ENFORCED | {"noise_multiplier": 2.0, "epsilon_max": 40.0}
         terms = terms_table(privacy=privacy, limits={"runs": 1}, messages={"train": TRAIN | {"per_run": 1}})
         sheet = sheet_of(world, config, make_fab(terms))
         assert sheet.claim is not None
@@ -310,6 +312,62 @@ class TestWords:
         assert "38.3 of 100" in text
         assert "whole site (not the single patient)" in text
         assert "höchstens 9,3 von 100 Fällen" in text_of(sheet, "de")
+
+    @pytest.mark.parametrize(
+        ("privacy", "english", "german"),
+        [
+            (
+                BLOCKS | {"blocks": 20, "slot_seconds": 30.0},
+                ("each single patient", "20, disjoint and drawn", "30 seconds each, 600 seconds for one answer"),
+                ("jede einzelne Person", "20, überschneidungsfrei", "jeweils 30 Sekunden, 600 Sekunden"),
+            ),
+            (
+                SGD,
+                ("each single patient", "1,200 step(s) per message", "a chance of 2.5 in 100", "on a person's review"),
+                ("jede einzelne Person", "1.200 Schritt(e) je Anfrage", "Wahrscheinlichkeit von 2,5 zu 100"),
+            ),
+        ],
+        ids=["blocks", "dp-sgd"],
+    )
+    def test_a_claim_of_patients_says_how(
+        self,
+        privacy: dict[str, Any],
+        english: tuple[str, ...],
+        german: tuple[str, ...],
+        world: World,
+        config: NodeConfig,
+    ) -> None:
+        """Unit, blocks and their slots, steps and sampling; and whose budgets pay."""
+        sheet = sheet_of(world, config, make_fab(terms_table(privacy=privacy)))
+        assert [account.unit for account in sheet.budget] == ["patient"]
+        text, german_text = text_of(sheet), text_of(sheet, "de")
+        assert [words for words in (*english, "each patient (patients)") if words not in text] == []
+        assert [words for words in (*german, "jede Person (patients)") if words not in german_text] == []
+
+    @pytest.mark.parametrize("by", ["analysis", "project", "account"])
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_which_budget_ends_it_is_said(self, language: str, by: str, world: World, config: NodeConfig) -> None:
+        """Each in words of its own, with the account's name."""
+        sheet = sheet_of(world, config, make_fab(terms_table(privacy=ENFORCED)))
+        assert sheet.claim is not None
+        said = sheet.model_copy(
+            update={"claim": sheet.claim.model_copy(update={"refused_by": by, "refused_in": "site"})}
+        )
+        words = {
+            "en": {
+                "analysis": "spent its own limit",
+                "project": "the project has",
+                "account": "lifetime limit is then",
+            },
+            "de": {
+                "analysis": "eigene Limit der Analyse",
+                "project": "Limit des Projekts",
+                "account": "lebenslange Limit",
+            },
+        }[language][by]
+        text = text_of(said, language)
+        assert words in text
+        assert ("(the site as a whole)" if language == "en" else "(der Standort als Ganzes)") in text
 
     @pytest.mark.parametrize("language", LANGUAGES)
     def test_no_character_of_an_app_can_steer_a_screen(self, language: str, world: World, config: NodeConfig) -> None:

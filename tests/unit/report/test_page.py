@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from flame_fl.report import AppReport, DerivedFacts, RefusalFacts, Result, RunFacts, TermsFacts
 from flame_fl.report.app_report import Table
+from flame_fl.report.facts import AccountFacts
 from flame_fl.report.page import MAX_ROUND_ROWS, _numeric_columns, render
 from flame_fl.report.svg import check_svg
 from flame_fl.report.words import visible
@@ -188,9 +189,21 @@ def test_the_page_can_be_read_without_seeing_it(facts):
 def test_privacy_is_told_where_a_bound_is_claimed(facts):
     """Each DIZ's claim, the ground in words, and how to read ε."""
     words = Outline(page_of(facts)).words
-    assert "DIZ-1 site enforced 5.67 8 10⁻⁵ bound claimed" in words
-    assert "DIZ-3 none none – – – no update left" in words
+    assert "DIZ-1 site enforced – 5.67 8 10⁻⁵ – bound claimed" in words
+    assert "DIZ-3 none none – – – – – no update left" in words
     assert "The bound holds whatever the app’s code does." in words
+
+
+def test_each_account_has_its_own_figures(make_facts, make_node):
+    """Unit and namespace named: a release about the site is debited from its patients, too."""
+    figures = {"epsilon_cap": 8.0, "delta": 1e-5, "advantage": 0.3, "tpr": 0.07}
+    accounts = (
+        AccountFacts(unit="site", epsilon_spent=2.5, **figures),
+        AccountFacts(unit="patient", namespace="oncology", epsilon_spent=3.5, **figures),
+    )
+    words = Outline(page_of(make_facts(nodes=(make_node(1, accounts=accounts),)))).words
+    assert "DIZ-1 site enforced site 2.5 8 10⁻⁵ 0.07 bound claimed" in words
+    assert "DIZ-1 site enforced patient:oncology 3.5 8 10⁻⁵ 0.07 bound claimed" in words
 
 
 def test_no_bound_is_said_where_none_is_claimed(make_facts, make_node):

@@ -11,10 +11,14 @@ from flame_fl.contract.manifest import Manifest, manifest_of
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.contract.terms import Privacy
 from flame_fl.flower.bundle import build_fab
+from flame_fl.gate.claims import SITE, Account
+from flame_fl.gate.cohort_check import EVENT
 from flame_fl.gate.workflow import NodeLimits
-from flame_fl.privacy.accounting import epsilon
+from flame_fl.privacy.accounting import epsilon_of
 from flame_fl.simulation.derive import PrivacyWish, derive
 from tests.support.gates import TRAIN, terms_table
+
+PEOPLE = Account("patient", "patients")
 
 OPEN_SHAPE = {"per_run": 2, "arrays": [{"record": "a", "name": "x", "dtype": "float64", "shape": ["<=5"]}]}
 INTEGERS = {"per_run": 2, "arrays": [{"record": "a", "name": "n", "dtype": "int64", "shape": [3]}]}
@@ -129,7 +133,8 @@ def test_the_whole_run_fits_into_the_wished_epsilon(make_app, make_world) -> Non
     world = make_world(limits=NodeLimits(epsilon_cap=2.0, delta=1e-5, min_patients=5))
     world.decide(raw)
     assert [world.code(raw, leg=str(leg)) for leg in range(TRAIN["per_run"])] == [None] * TRAIN["per_run"]
-    assert epsilon(world.store.rho_spent(), 1e-5) <= 2.0
+    for account in (SITE, PEOPLE):
+        assert epsilon_of(world.store.spent(account), 1e-5) <= 2.0
 
 
 def test_the_wished_epsilon_pays_for_no_message_more(make_app, make_world) -> None:
@@ -139,8 +144,32 @@ def test_the_wished_epsilon_pays_for_no_message_more(make_app, make_world) -> No
     world.decide(raw)
     for leg in range(TRAIN["per_run"]):
         world.released(raw, leg=str(leg))
-    one_more = world.store.rho_spent() * (TRAIN["per_run"] + 1) / TRAIN["per_run"]
-    assert epsilon(one_more, 1e-5) > 2.0
+    spent = world.store.spent(PEOPLE)
+    one_more = {event: count + (event != EVENT) for event, count in spent.items()}
+    assert epsilon_of(one_more, 1e-5) > 2.0
+
+
+@pytest.mark.parametrize("blocks", [2, 7])
+def test_of_unit_patient_the_whole_run_fits_too(make_app, make_world, blocks: int) -> None:
+    """The same noise on the sum as of unit site, the site's account untouched, the app once for each block."""
+    raw = derive(make_app(), PrivacyWish("patient", 2.0, blocks=blocks)).raw_fab
+    limits = NodeLimits(epsilon_cap=2.0, delta=1e-5, min_patients=5, fixed_slots=False)
+    world = make_world(limits=limits)
+    world.decide(raw)
+    assert [world.code(raw, leg=str(leg)) for leg in range(TRAIN["per_run"])] == [None] * TRAIN["per_run"]
+    assert len(world.sandbox.messages) == blocks * TRAIN["per_run"]
+    assert epsilon_of(world.store.spent(PEOPLE), 1e-5) <= 2.0
+    assert world.store.spent(SITE) == {}
+
+
+def test_of_unit_patient_the_claim_is_stated_whole(make_app) -> None:
+    """Sixteen blocks if nobody says otherwise; the noise for the sum does not depend on how many."""
+    app = make_app()
+    stated = privacy(app, privacy="patient", epsilon=8.0)
+    assert (stated.unit, stated.ground, stated.blocks, stated.slot_seconds) == ("patient", "enforced", 16, 60.0)
+    other = privacy(app, privacy="patient", epsilon=8.0, blocks=5)
+    assert (other.blocks, other.noise_multiplier) == (5, stated.noise_multiplier)
+    assert stated.noise_multiplier == privacy(app, privacy="site", epsilon=8.0).noise_multiplier
 
 
 def test_a_derived_claim_is_for_one_run(make_app, make_world) -> None:
@@ -186,6 +215,12 @@ def test_the_clip_norm_is_the_wished_one_then_the_apps_own(make_app) -> None:
         {"privacy": "site"},
         {"privacy": "none", "messages": ("predict",)},
         {"privacy": "site", "epsilon": 8.0, "messages": ("train", "predict")},
+        {"privacy": "patient"},
+        {"privacy": "patient", "epsilon": 8.0, "blocks": 1},
+        {"privacy": "patient", "epsilon": 8.0, "blocks": 10_001},
+        {"privacy": "site", "epsilon": 8.0, "blocks": 4},
+        {"privacy": "none", "blocks": 4},
+        {"blocks": 4},
         {"privacy": "site", "epsilon": 0.0},
         {"privacy": "site", "epsilon": 1e7},
         {"privacy": "site", "epsilon": 8.0, "clip_norm": -1.0},

@@ -6,8 +6,9 @@ import pytest
 
 from flame_fl.contract.refusal import RefusalCode
 from flame_fl.gate.approval import Status
+from flame_fl.gate.claims import SITE
 from flame_fl.gate.workflow import Event
-from flame_fl.privacy.accounting import epsilon
+from flame_fl.privacy.accounting import PrivacyEvent, Relation, epsilon_of
 from flame_fl.simulation import facts
 from flame_fl.simulation.tally import Tally
 from tests.support.gates import ENFORCED, World, make_fab, manifest_from, terms_table
@@ -65,7 +66,7 @@ def test_without_a_claim_no_epsilon_is_told(world: World) -> None:
     world.decide(FAB)
     world.released(FAB)
     told = facts_of(world, FAB)
-    assert (told.epsilon_spent, told.epsilon_cap, told.delta) == (None, None, None)
+    assert (told.epsilon_spent, told.epsilon_cap, told.delta, told.accounts) == (None, None, None, ())
 
 
 def test_the_epsilon_told_is_that_of_the_ledger(world: World) -> None:
@@ -74,8 +75,20 @@ def test_the_epsilon_told_is_that_of_the_ledger(world: World) -> None:
     for leg in ("1", "2"):
         world.released(NOISY, leg=leg)
     told = facts_of(world, NOISY)
-    assert told.epsilon_spent == pytest.approx(epsilon(2 * 2.0, 1e-5))  # rho of one: (2 / noise_multiplier)^2 / 2
-    assert (told.epsilon_cap, told.delta, told.unit) == (1000.0, 1e-5, "site")
+    two = {PrivacyEvent(0.5, Relation.REPLACE_ONE_SITE): 2}  # sensitivity 2 clip_norm, noise clip_norm
+    assert told.epsilon_spent == pytest.approx(epsilon_of(two, 1e-5))
+    assert (told.epsilon_cap, told.delta, told.unit) == (world.limits.epsilon_cap, 1e-5, "site")
+
+
+def test_each_account_is_told(world: World) -> None:
+    """A release about the site is debited from its patients, too, who were counted besides."""
+    world.decide(NOISY)
+    world.released(NOISY)
+    site, patients = facts_of(world, NOISY).accounts
+    assert [site.name, patients.name] == ["site", "patient:patients"]
+    assert site.epsilon_spent == pytest.approx(epsilon_of(world.store.spent(SITE), 1e-5))
+    assert patients.epsilon_spent > site.epsilon_spent
+    assert 0.01 < site.tpr < patients.tpr < 1
 
 
 def test_the_epsilon_told_counts_earlier_runs(world: World) -> None:

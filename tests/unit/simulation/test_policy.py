@@ -137,8 +137,9 @@ def test_an_expired_approval_is_not_renewed(world: World) -> None:
 
 
 def test_no_policy_is_first_seen() -> None:
-    """The default lets an app's first version run, on small published bounds."""
-    assert load_policy(None, []) == Policy(Approve.FIRST_SEEN, NodeLimits(10.0, 1e-5, 5), frozenset(), "first-seen")
+    """The default lets an app's first version run, on small published bounds. One's own data need no slots."""
+    limits = NodeLimits(10.0, 1e-5, 5, max_block_sessions=64, fixed_slots=False)
+    assert load_policy(None, []) == Policy(Approve.FIRST_SEEN, limits, frozenset(), "first-seen")
 
 
 def test_a_file_states_rule_and_bounds(tmp_path: Path) -> None:
@@ -146,7 +147,8 @@ def test_a_file_states_rule_and_bounds(tmp_path: Path) -> None:
     file = tmp_path / "policy.toml"
     file.write_text('approve = "stated-terms"\nepsilon_cap = 3.0\ndelta = 1e-6\nmin_patients = 20\ndeny = ["DIZ-3"]\n')
     said = load_policy(str(file), ["DIZ-1"])
-    assert (said.approve, said.limits) == (Approve.STATED_TERMS, NodeLimits(3.0, 1e-6, 20))
+    limits = NodeLimits(3.0, 1e-6, 20, max_block_sessions=64, fixed_slots=False)
+    assert (said.approve, said.limits) == (Approve.STATED_TERMS, limits)
     assert said.deny == {"DIZ-1", "DIZ-3"}
 
 

@@ -67,6 +67,17 @@ def _apply(options: argparse.Namespace) -> None:
     sys.stdout.write(apply.apply(options.model, options.betas, options.out, options.clock) + "\n")
 
 
+def _membership(options: argparse.Namespace) -> None:
+    from methylation_age import membership  # noqa: PLC0415 -- torch
+
+    def say(text: str) -> None:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    table = membership.membership(options.run_folder, options.data, out=options.out, shadows=options.shadows, say=say)
+    sys.stdout.write(f"flame app membership {table} --run {options.run_folder}\n")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m methylation_age", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -91,6 +102,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, help="CSV to write")
     command.add_argument("--clock", help="elastic-net or mlp, where the model has both")
     command.set_defaults(run=_apply)
+
+    command = commands.add_parser("membership", help="score who was trained on, to be judged by flame app membership")
+    command.add_argument("--run", dest="run_folder", type=Path, required=True, help="folder of the run")
+    command.add_argument("--data", type=Path, required=True, help="folder that prepare wrote")
+    command.add_argument("--out", type=Path, help="CSV to write; without it membership.csv in the run's folder")
+    command.add_argument("--shadows", type=int, default=16, help="shadow networks, an even number; 0: none")
+    command.set_defaults(run=_membership)
 
     for command in commands.choices.values():
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")

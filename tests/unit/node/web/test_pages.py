@@ -259,8 +259,9 @@ def test_the_chain_is_checked_on_a_click(lab: WebLab) -> None:
     assert "entry 1" in page
 
 
-def test_the_budget_over_time(lab: WebLab) -> None:
-    """A picture with its values in a table; each release counts once, whatever stores it read."""
+def test_the_budget_over_time(lab: WebLab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture per account with its values in tables; a release about the site counts against its patients, too."""
+    monkeypatch.setattr("flame_fl.gate.cohort_check.MARGIN", -1000)  # the count has noise, but always suffices
     fab = make_fab(terms_table(validity=LONG, privacy={**ENFORCED, "noise_multiplier": 50.0}))
     digest = lab.file(fab)
     browser = lab.browser("maria")
@@ -269,9 +270,19 @@ def test_the_budget_over_time(lab: WebLab) -> None:
     for leg in ("a", "b"):
         ask(lab.desk.gate, fab, run_id=30, leg=leg)
     page = browser.get("/budget").text
-    assert page.count('class="spent"') == 1
-    assert page.count('<tr><th scope="row">') == 2
-    assert "a-project" in page
+    assert page.count('class="spent"') == len(lab.desk.store.accounts()) == 2
+    debits = [entry for entry in lab.desk.store.ledger() if entry.account is not None]
+    assert page.count('<tr><th scope="row">') == len(debits)
+    assert page.count("<tr><td>a-project</td>") == 2
+    assert "(patients)" in page
+
+
+def test_looking_at_the_budget_opens_no_account(lab: WebLab) -> None:
+    """Its order is fixed by the first debit or cap, and by nobody who reads."""
+    assert lab.browser("maria").get("/budget").status_code == 200
+    assert lab.desk.store.accounts() == []
+    kinds = [row.kind for row in lab.desk.queries.audit_page(limit=50)]
+    assert "budget-cap" not in kinds
 
 
 def test_stores_are_counts_and_versions(lab: WebLab) -> None:
