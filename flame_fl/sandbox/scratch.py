@@ -7,6 +7,7 @@ from flame_fl.contract.fab import Fab
 
 def unpack(fab: Fab, folder: Path) -> None:
     """Write a checked bundle's files, read-only. Paths were checked by `read_fab`."""
+    folder.mkdir(parents=True, exist_ok=True)  # also for a bundle without files: vetted code has none
     for name, data in fab.files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
