@@ -256,9 +256,12 @@ class TestBadData:
         assert "no column 'consent'" in self.wrong(files, store, folder, cohort=rule)
 
     def test_a_rule_of_another_type(self, files: DataFiles, store: Store, tmp_path: Path) -> None:
-        folder = csv(tmp_path / "data", "pid,x\na,s3cret\n")
+        """In a file that has types; of a text table a cell that is no number meets no condition."""
+        (tmp_path / "data").mkdir()
+        pq.write_table(pa.table({"pid": ["a"], "x": ["s3cret"]}), tmp_path / "data" / "t.parquet")
         rule = {"where": [{"column": "x", "op": ">", "value": 3}]}
-        assert "condition on 'x'" in self.wrong(files, store, folder, cohort=rule)
+        layout = {"table": "t.parquet", "patient_id": "pid"}
+        assert "condition on 'x'" in self.wrong(files, store, tmp_path / "data", cohort=rule, layout=layout)
 
 
 class TestCopies:

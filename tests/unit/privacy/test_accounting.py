@@ -126,7 +126,7 @@ class TestAgainstDpAccounting:
         self, event: PrivacyEvent, order: int
     ) -> None:
         """Also a contract test: that `RdpAccountant` still keeps what is read from it."""
-        assert divergence(event, order) * (1 - 1e-15) <= event.rdp(order)
+        assert divergence(event, order) * (1 - 1e-9) <= event.rdp(order)  # its own last digits cancel
         assert event.rdp(order) == pytest.approx(divergence(event, order), rel=1e-9)
 
     @settings(max_examples=40)
