@@ -47,7 +47,7 @@ from flame_fl.gate.blocks import Block, fingerprint, is_empty, run_key, split
 from flame_fl.gate.claims import event_of
 from flame_fl.gate.cohort_check import require_enough
 from flame_fl.gate.cohorts import fingerprints, namespaces
-from flame_fl.gate.disclosure import DisclosureFacts, disclose
+from flame_fl.gate.disclosure import DisclosureFacts, disclose, without_companions
 from flame_fl.gate.filing import Filing
 from flame_fl.gate.heads import witnessed_in
 from flame_fl.gate.ledger import debit_release
@@ -63,7 +63,6 @@ from flame_fl.gate.verify import NodeLimits, Verified, Verifier
 __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 
 _UNLIMITED_RUNS = 1 << 31
-NOBODYS_NUMBERS = 1 << 60
 _MOST_SHAPES = 1000  # in one audit entry
 _OVER = frozenset({RefusalCode.NOT_APPROVED, RefusalCode.PENDING_APPROVAL, RefusalCode.WITHDRAWN_OR_EXPIRED})
 
@@ -397,6 +396,8 @@ class Gate:
         rules, privacy = verified.rules, verified.terms.privacy
         if verified.ground == "vetted":
             return release(update, verified.reference, rules, privacy)
+        if not verified.uses:  # the app reads no data store: it has nobody's data
+            return release(without_companions(update, rules), verified.reference, rules.leaving, privacy)
         disclosed = disclose(update, rules, verified.terms.disclosure, self._disclosure_facts(verified))
         released = release(disclosed.content, verified.reference, rules.leaving, privacy)
         return replace(released, numbers=disclosed.notes.numbers, notes=disclosed.notes.as_json())
@@ -404,8 +405,7 @@ class Gate:
     def _disclosure_facts(self, verified: Verified) -> DisclosureFacts:
         cohorts = sha256_hex(repr(sorted(fingerprints(verified.uses).items())).encode())
         return DisclosureFacts(
-            # an app that reads no data store has nobody's data
-            patients=min((use.cohort.patients for use in verified.uses.values()), default=NOBODYS_NUMBERS),
+            patients=min(use.cohort.patients for use in verified.uses.values()),
             released_before=self.store.numbers_released(verified.approved.digest),
             cohort_fingerprint=cohorts,
             message_sha256=verified.task.sha256,

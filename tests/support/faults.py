@@ -159,7 +159,7 @@ class Federation:
         """One small cohort for every node."""
         cohort = self.folder / "cohort"
         cohort.mkdir(mode=0o755)
-        pq.write_table(pa.table({"patient": [f"p{i}" for i in range(30)]}), cohort / "cohort.parquet")
+        pq.write_table(pa.table({"patient": [f"p{i}" for i in range(200)]}), cohort / "cohort.parquet")
         (cohort / "cohort.parquet").chmod(0o644)
         self.at_every_node(
             "node", "data", "add", "cohort", cohort, "--table", "cohort.parquet", "--patient-id", "patient"

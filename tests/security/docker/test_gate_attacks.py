@@ -26,7 +26,9 @@ pytestmark = pytest.mark.docker
 
 RESOURCES = {"memory_bytes": MEMORY, "scratch_bytes": 32_000_000, "seconds": 30.0, "cpus": 1.0, "pids": 64}
 MESSAGES = {"train": TRAIN | {"per_run": 1000, "max_bytes": MANY_BYTES}}
-FAB = hostile_fab(terms_table(messages=MESSAGES, resources=RESOURCES, limits={"runs": 100}))
+# so many answers of one analysis are more numbers than patients: that is not what these attacks are about
+MANY = {"max_numbers_per_patient_in_total": 1000.0, "exemption": "Many attacks on a hundred made-up patients."}
+FAB = hostile_fab(terms_table(messages=MESSAGES, resources=RESOURCES, limits={"runs": 100}, disclosure=MANY))
 CLAIMED = hostile_fab(
     terms_table(messages=MESSAGES, resources=RESOURCES, limits={"runs": 100}, privacy=ENFORCED | {"epsilon_max": 1e5})
 )

@@ -65,6 +65,7 @@ def install():
     from flame_fl.contract.frames import FrameType
     from flame_fl.flower import runtime
     from flame_fl.gate import workflow
+    from flame_fl.gate.noised import NoisedSum
     from flame_fl.gate.sessions import Sessions
     from flame_fl.gate.store import Store
     from flame_fl.gate.verify import Verifier
@@ -86,9 +87,10 @@ def install():
 
     workflow.Gate.handle, FrameSession._ask = handle_in_round, ask_runner
     after(Verifier, "verify", "verified")
-    after(workflow, "debit", "reserving")  # inside the transaction
+    after(workflow, "debit_release", "reserving")  # inside the transaction
     before(Sessions, "run", "reserved")
     after(workflow, "release", "released")
+    after(NoisedSum, "release", "released")
     after(Store, "commit_debit", "committing")  # inside the transaction
     after(Store, "end_leg", "recording", lambda arguments, named: named.get("reply") is not None)  # at the end of it
     before(runtime.Claim, "answer", "sending")
