@@ -21,6 +21,7 @@ from pathlib import Path
 
 import cutting
 import measure
+import noise
 import snapshots
 from deployment import MODEL_BYTES, Federation, StockFlower, fresh_process, seconds_and_loss, warm_container
 from peer import FlowerSimulation
@@ -244,12 +245,24 @@ def data_stores(runs: int, say: Callable[[str], None]) -> list[Row]:
     ]  # fmt: skip
 
 
+def noise_and_release(runs: int, say: Callable[[str], None]) -> list[Row]:
+    """Draws against OpenDP, a whole release against NumPy; `OPENDP` names a Python that has it."""
+    say("noise and release")
+    found = noise.releases(10_000_000, runs)
+    try:
+        found = [noise.draws(os.environ.get("OPENDP", sys.executable), runs), *found]
+    except RuntimeError as err:
+        say(f"without OpenDP: {err}")
+    return [Row(c.work, c.ours, c.peer, "s", c.better, c.aim, "python benchmarks/noise.py") for c in found]
+
+
 WORKS = {
     "ten-nodes": ten_nodes,
     "methylation": methylation,
     "deployment": deployment,
     "sandbox": sandbox,
     "data-stores": data_stores,
+    "noise": noise_and_release,
 }
 
 
@@ -259,8 +272,10 @@ TITLES = {
     "deployment": "A deployment, against stock Flower",
     "sandbox": "The Docker sandbox, by message",
     "data-stores": "Data stores",
+    "noise": "Noise and release",
 }
 _NOTES = {
+    "noise": "Draws in processor time of one core; a release is verify, clip, noise and rescale, on one thread.",
     "ten-nodes": """The peer is Flower's simulation on Ray with its SuperLink already running and without run-time
 installation of dependencies. The ServerApp's clock leaves out interpreter start and imports of the
 main process, and on our side bundle, state and report.""",
