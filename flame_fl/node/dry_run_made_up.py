@@ -21,6 +21,7 @@ from flame_fl.node.shown import shown
 from flame_fl.node.wiring import Node
 
 MAX_ROWS = 4000
+_SURELY = 80  # so many more patients that their noised count, under a claim, is enough
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 UNKNOWN_LENGTH = 8
 
@@ -63,12 +64,12 @@ def _store(name: str, stated: DataStore, schema: StoreSchema, where: tuple[Path,
     """A store in a folder named by its number of records, which grows until the terms' conditions leave enough."""
     into, rows, seed = where
     into.mkdir(parents=True)
-    rows = min(max(rows, math.ceil(1.5 * stated.min_patients)), MAX_ROWS)
+    rows = min(max(rows, math.ceil(1.5 * stated.min_patients) + 2 * _SURELY), MAX_ROWS)
     while True:
         folder = into / str(rows)
         make(schema, rows, seed, folder)
         offer = Offer(name, folder, "made-up", schema.layout)
-        enough = not offer.fits(stated) or offer.cohort(stated, today).patients >= stated.min_patients
+        enough = not offer.fits(stated) or offer.cohort(stated, today).patients >= stated.min_patients + _SURELY
         if enough or rows >= MAX_ROWS:
             return offer
         remove_tree(folder)

@@ -15,7 +15,7 @@ import pytest
 import tomli_w
 
 from flame_fl.contract.content import Content
-from flame_fl.sandbox.container import ROLE
+from flame_fl.sandbox.container import OWNER, ROLE
 from flame_fl.sandbox.session import FrameSession
 from flame_fl.simulation import run as simulation
 from tests.integration.runs import Done, audit, refusals
@@ -334,7 +334,7 @@ def test_blocks_in_containers_of_which_one_runs_at_a_time(
 
     def watched(self: FrameSession, *arguments: Any) -> Content:
         running = engine().containers.list(filters={"label": f"{ROLE}=sandbox", "status": "running"})
-        awake.append(len(running))
+        awake.append(sum(str(c.labels.get(OWNER, "")).startswith("simulation-") for c in running))
         return handle(self, *arguments)
 
     monkeypatch.setattr(FrameSession, "handle", watched)

@@ -121,7 +121,7 @@ def test_what_works_is_told_and_what_fails_too(node: Node, gate: Gate, client: d
     assert len(said) <= MAX_OUTPUT_CHARS + len(outcome.output)
     assert "\x1b" not in said + outcome.text
     assert SECRET not in outcome.text
-    assert outcome.stores["cohort"].records == 50
+    assert outcome.stores["cohort"].records == 175
     assert DryRunOutcome.read(outcome.text) == outcome
     assert list(gate.store.audit_rows()) == before
     assert gate.store.runs() == []
@@ -132,7 +132,7 @@ def test_the_app_sees_made_up_patients_alone(node: Node, gate: Gate) -> None:
     """What it prints of them is the mock's."""
     outcome = dry_run(node, gate, filed(gate, messages={"train": TRAIN}))
     text = json.dumps(outcome.output)
-    assert "saw 50 ['mock-000001', 'mock-000002']" in text
+    assert "saw 175 ['mock-000001', 'mock-000002']" in text
     assert SECRET not in text
     assert outcome.stores["cohort"].schema_of == "drafted"
 
