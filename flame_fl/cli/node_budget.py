@@ -167,7 +167,7 @@ def _would(gate: "Gate", accounts: "Sequence[Account]", text: str) -> "list[Fits
 
 
 def _plot(gate: "Gate", accounts: "Sequence[Account]", path: Path) -> None:
-    from flame_fl.node.accounts import lifetime_now
+    from flame_fl.gate.ledger import lifetime_now
     from flame_fl.node.budget_plot import write_plot
 
     if len(accounts) != 1:

@@ -84,8 +84,7 @@ def simulate(
     from flame_fl.simulation.derive import PrivacyWish
     from flame_fl.simulation.run import Settings
 
-    if data is None and (made := prepared(app, nodes or 3, seed, as_json=as_json)) is not None:
-        data, nodes = made, nodes or 3
+    data, nodes = given_or_made(app, data, nodes, seed, as_json=as_json)
     settings = Settings(
         app=app,
         data=data,
@@ -161,8 +160,10 @@ def demo(
     show(outcome, as_json=as_json)
 
 
-def prepared(app: Path, nodes: int, seed: int, *, as_json: bool) -> Path | None:
-    """Data that the app's own tool makes, for a simulation that was given none; None if it needs none or has no tool.
+def given_or_made(
+    app: Path, data: Path | None, nodes: int | None, seed: int, *, as_json: bool
+) -> tuple[Path | None, int | None]:
+    """Data and number of virtual DIZ; for a simulation that was given no data, those that the app's own tool makes.
 
     Raises:
         InputError: The app cannot be read.
@@ -171,13 +172,14 @@ def prepared(app: Path, nodes: int, seed: int, *, as_json: bool) -> Path | None:
     from flame_fl.contract.manifest import manifest_of
     from flame_fl.flower.bundle import build_fab
 
-    terms = manifest_of(read_fab(build_fab(app))).terms
+    terms = manifest_of(read_fab(build_fab(app))).terms if data is None else None
     if terms is None or terms.simulation is None or not terms.data:
-        return None
+        return data, nodes
+    nodes = nodes or 3
     folder = Path("flame-data") / f"{terms.project.id}-{nodes}-{seed}"
     say("Data of the virtual DIZ, made by the app's own tool", as_json=as_json)
     _prepare(app, terms.simulation.module, folder, nodes, seed, as_json=as_json)
-    return folder
+    return folder, nodes
 
 
 def _prepare(app: Path, module: str, folder: Path, nodes: int, seed: int, *, as_json: bool) -> None:

@@ -46,14 +46,13 @@ def utility(
     as_json: Annotated[bool, typer.Option("--json")] = False,
 ) -> None:
     """Simulate an app once per epsilon and number of blocks, and plot a number of its result over them."""
-    from flame_fl.cli.simulate import DEBUG, prepared, run_watched
+    from flame_fl.cli.simulate import DEBUG, given_or_made, run_watched
     from flame_fl.flower.overrides import parse_overrides
     from flame_fl.simulation.derive import PrivacyWish
     from flame_fl.simulation.settings import Settings
     from flame_fl.simulation.utility import plan, sweep
 
-    if data is None and (made := prepared(app, nodes or 3, seed, as_json=as_json)) is not None:
-        data, nodes = made, nodes or 3
+    data, nodes = given_or_made(app, data, nodes, seed, as_json=as_json)
     settings = Settings(
         app=app,
         data=data,

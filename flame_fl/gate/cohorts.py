@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.terms import DataStore
 from flame_fl.data.cohort import Cohort
 from flame_fl.data.layout import Wanted
@@ -34,6 +35,11 @@ class StoreUse:
 def namespaces(uses: Mapping[str, StoreUse]) -> tuple[str, ...]:
     """Whose patients a message is about."""
     return tuple(sorted({use.offer.namespace for use in uses.values()}))
+
+
+def cohorts_sha256(uses: Mapping[str, StoreUse]) -> str:
+    """Changes when the records behind a message change."""
+    return sha256_hex(repr(sorted(fingerprints(uses).items())).encode())
 
 
 def fingerprints(uses: Mapping[str, StoreUse]) -> dict[str, str]:

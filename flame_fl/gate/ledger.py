@@ -61,7 +61,6 @@ def require_room(
     """
     try:
         everything = store.spent(account)
-        of_project = store.spent(account, project=debit.project)
         of_analysis = store.spent(account, digest=debit.digest)
     except ValueError as err:
         raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, f"{err}, so what was spent is not known") from err
@@ -72,14 +71,26 @@ def require_room(
     if not lifetime.admits(everything, before, event, distance):
         raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, f"the lifetime cap of {account} is spent")
     cap = project_filter(store, account, debit.project, lifetime)
-    if cap is not None and not cap.admits(of_project, before, event, distance):
+    if cap is not None and not cap.admits(store.spent(account, project=debit.project), before, event, distance):
         raise RefusedError(RefusalCode.BUDGET_EXHAUSTED, f"the project has spent its cap of {account}")
 
 
 def lifetime_of(store: Store, limits: NodeLimits, account: Account) -> Filter:
-    """The account's filter: its own cap, and never more than the node's settings allow now."""
-    found = store.lifetime(account, limits.epsilon_cap, limits.delta)
-    return Filter(min(found.epsilon, limits.epsilon_cap), min(found.delta, limits.delta), found.order)
+    """The account's filter; one that was never used is opened."""
+    store.lifetime(account, limits.epsilon_cap, limits.delta)
+    return lifetime_now(store, limits, account)
+
+
+def lifetime_now(store: Store, limits: NodeLimits, account: Account) -> Filter:
+    """The account's filter: its own cap, and never more than the node's settings allow now.
+
+    Reading only: of an account that was never used it is the one that it would get.
+    """
+    epsilon = min(store.cap(account) or limits.epsilon_cap, limits.epsilon_cap)
+    if (opened := store.opened(account)) is None:
+        return filter_for(epsilon, limits.delta)
+    order, delta = opened
+    return Filter(epsilon, min(delta, limits.delta), order)
 
 
 def project_filter(store: Store, account: Account, project: str, lifetime: Filter) -> Filter | None:

@@ -201,6 +201,13 @@ class LedgerStore(ABC):
             said = {"account": str(account), "project": project, "before": before, "epsilon": epsilon, "by": by}
             self.record("budget-cap", said | {"comment": comment})
 
+    def opened(self, account: Account) -> tuple[float, float] | None:
+        """(Rényi order, delta) of an account, which are fixed when it is first used; None before."""
+        rows = self._db.rows(
+            "SELECT renyi_order, delta FROM accounts WHERE unit=? AND namespace=?", account.unit, account.namespace
+        )
+        return rows[0] if rows else None
+
     def lifetime(self, account: Account, epsilon: float, delta: float) -> Filter:
         """The account's filter: the cap that was set for it, and never more than the node's settings say now.
 
@@ -212,10 +219,8 @@ class LedgerStore(ABC):
             epsilon: The cap in the node's settings.
             delta: Theirs, for an account that is opened now.
         """
-        rows = self._db.rows(
-            "SELECT renyi_order, delta FROM accounts WHERE unit=? AND namespace=?", account.unit, account.namespace
-        )
-        if not rows:
+        found = self.opened(account)
+        if found is None:
             with self.transaction():
                 if (known := self.cap(account)) is None:
                     self.set_cap(account, epsilon, by="node settings", comment="the account was opened")
@@ -225,7 +230,7 @@ class LedgerStore(ABC):
                     "INSERT INTO accounts VALUES(?,?,?,?,?)", account.unit, account.namespace, order, delta, _now()
                 )
                 return Filter(epsilon, delta, order)
-        order, fixed_delta = rows[0]
+        order, fixed_delta = found
         return Filter(self.cap(account) or epsilon, fixed_delta, order)
 
 

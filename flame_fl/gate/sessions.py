@@ -20,7 +20,7 @@ from flame_fl.contract.terms import Resources, Scalar
 from flame_fl.data.files import remove_tree
 from flame_fl.data.offer import Offers
 from flame_fl.gate.blocks import Block, fingerprint, is_empty
-from flame_fl.gate.cohorts import fingerprints
+from flame_fl.gate.cohorts import cohorts_sha256
 from flame_fl.gate.spec import make_views, spec_of
 from flame_fl.gate.store import Store
 from flame_fl.gate.verify import Verified
@@ -83,8 +83,7 @@ class Sessions:
         """
         resources = verified.terms.resources if verified.terms else Resources()
         whole = {name: use.cohort.rows for name, use in verified.uses.items()}
-        records = sha256_hex(repr(sorted(fingerprints(verified.uses).items())).encode())
-        return self._handle(verified, WHOLE, whole, records, lambda: resources.seconds)
+        return self._handle(verified, WHOLE, whole, cohorts_sha256(verified.uses), lambda: resources.seconds)
 
     def prepare(self, verified: Verified, blocks: Sequence[Block]) -> dict[int, str]:
         """Make the views of all blocks that have none yet; returns why not, by number, where one could not be made.

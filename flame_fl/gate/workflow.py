@@ -46,7 +46,7 @@ from flame_fl.gate.audit import plain
 from flame_fl.gate.blocks import Block, fingerprint, is_empty, run_key, split
 from flame_fl.gate.claims import event_of
 from flame_fl.gate.cohort_check import require_enough
-from flame_fl.gate.cohorts import fingerprints, namespaces
+from flame_fl.gate.cohorts import cohorts_sha256, fingerprints, namespaces
 from flame_fl.gate.disclosure import DisclosureFacts, disclose, without_companions
 from flame_fl.gate.filing import Filing
 from flame_fl.gate.heads import witnessed_in
@@ -403,11 +403,10 @@ class Gate:
         return replace(released, numbers=disclosed.notes.numbers, notes=disclosed.notes.as_json())
 
     def _disclosure_facts(self, verified: Verified) -> DisclosureFacts:
-        cohorts = sha256_hex(repr(sorted(fingerprints(verified.uses).items())).encode())
         return DisclosureFacts(
             patients=min(use.cohort.patients for use in verified.uses.values()),
             released_before=self.store.numbers_released(verified.approved.digest),
-            cohort_fingerprint=cohorts,
+            cohort_fingerprint=cohorts_sha256(verified.uses),
             message_sha256=verified.task.sha256,
             key=hmac.digest(self.block_key, b"cell noise", "sha256"),
         )

@@ -1,20 +1,17 @@
 """The budget's accounts as they are now. Reading only: to look at an account must not open it."""
 
 import math
-import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Literal
 
 from flame_fl.contract.errors import InputError, VerificationError
 from flame_fl.gate.claims import SITE, Account
-from flame_fl.gate.ledger import project_filter
+from flame_fl.gate.ledger import lifetime_now, project_filter
 from flame_fl.gate.store import Store
 from flame_fl.gate.verify import NodeLimits
 from flame_fl.privacy.accounting import Events, PrivacyEvent
-from flame_fl.privacy.filters import Filter, filter_for
+from flame_fl.privacy.filters import Filter
 
 Refuser = Literal["", "analysis", "account", "project"]
 
@@ -86,18 +83,9 @@ def account_now(
         ) from err
 
 
-def lifetime_now(store: Store, limits: NodeLimits, account: Account) -> Filter:
-    """The filter that `gate.ledger.lifetime_of` would use; of an account without one, the filter it would get."""
-    opened = _opened(store.path, account)
-    if opened is None:
-        return filter_for(limits.epsilon_cap, limits.delta)
-    order, delta = opened
-    return Filter(min(store.cap(account) or limits.epsilon_cap, limits.epsilon_cap), delta, order)
-
-
 def is_opened(store: Store, account: Account) -> bool:
     """Whether its Rényi order and delta are fixed already."""
-    return _opened(store.path, account) is not None
+    return store.opened(account) is not None
 
 
 def all_accounts(store: Store) -> list[Account]:
@@ -158,12 +146,3 @@ def _within(cap: Filter, before: float, each: float) -> int:
     if before > cap.most_distance:
         return 0
     return math.floor(min(1e15, (cap.most_distance - before) / each)) if each > 0 else 10**15
-
-
-def _opened(path: Path, account: Account) -> tuple[float, float] | None:
-    """(Rényi order, delta), which are fixed when an account is first used."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as connection:
-        found: tuple[float, float] | None = connection.execute(
-            "SELECT renyi_order, delta FROM accounts WHERE unit=? AND namespace=?", (account.unit, account.namespace)
-        ).fetchone()
-    return found

@@ -14,10 +14,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flame_fl.gate.claims import Account
+from flame_fl.gate.ledger import lifetime_now
 from flame_fl.gate.ledger_store import LIFETIME, Cap, LedgerEntry
 from flame_fl.gate.store import Store
 from flame_fl.gate.verify import NodeLimits
-from flame_fl.node.accounts import is_opened, lifetime_now
+from flame_fl.node.accounts import is_opened
 from flame_fl.node.budget import counted, known_event
 from flame_fl.privacy.accounting import ORDERS, SAMPLED_ORDERS, Events, PrivacyEvent, epsilon_of, pld_epsilon, total_rdp
 from flame_fl.privacy.filters import Filter, filter_for
@@ -65,15 +66,16 @@ def check_account(store: Store, limits: NodeLimits, account: Account) -> Checked
     """
     entries, caps = store.ledger(account), store.caps(account)
     now = lifetime_now(store, limits, account)
-    cap = Filter(store.cap(account) or now.epsilon, now.delta, now.order)
+    _, delta = store.opened(account) or (now.order, now.delta)  # what held then: settings may be lower now
+    cap = Filter(store.cap(account) or now.epsilon, delta, now.order)
     events = counted(entries)
     opened = caps[0].at if caps and is_opened(store, account) else ""
     unasked = next((n for n, entry in enumerate(entries) if opened and entry.at >= opened), len(entries))
     before, asked = counted(entries[:unasked]), entries[unasked:]
-    theirs, pld = _by_dp_accounting(events, now.delta)
-    ours = epsilon_of(events, now.delta)
+    theirs, pld = _by_dp_accounting(events, delta)
+    ours = epsilon_of(events, delta)
     problems = [*_wrong_divergences(events, now.order), *_replayed(asked, before, caps, cap)]
-    problems += [*_overdrawn_projects(store, account, entries, now.delta), *_overdrawn_analyses(store, entries)]
+    problems += [*_overdrawn_projects(store, account, entries, delta), *_overdrawn_analyses(store, entries)]
     if (spent := store.distance(account)) > cap.most_distance:
         problems.append(f"the samplers' distances add up to {spent:.3g}, more than {cap.most_distance:.3g}")
     exact = all(event.gaussian for event in events)  # of sampled steps ours is an upper bound between whole orders

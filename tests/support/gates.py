@@ -54,6 +54,16 @@ ENFORCED = {
     "delta": 1e-5,
 }
 BLOCKS = ENFORCED | {"unit": "patient", "blocks": 4, "slot_seconds": 1.0}
+SUMS: dict[str, Any] = {
+    "unit": "patient",
+    "ground": "vetted",
+    "mechanism": "sums",
+    "clip_norm": 1.0,
+    "noise_multiplier": 1.5,
+    "epsilon_max": 8.0,
+    "delta": 1e-5,
+}
+DP_SGD = SUMS | {"mechanism": "dp-sgd", "sample_rate": 0.1, "steps": 30}
 NO_CLAIM = {"unit": "none", "ground": "none", "mechanism": "none"}
 TRAIN = {
     "per_run": 3,

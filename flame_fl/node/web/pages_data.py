@@ -9,7 +9,8 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from flame_fl.node.accounts import all_accounts, lifetime_now
+from flame_fl.gate.ledger import lifetime_now
+from flame_fl.node.accounts import all_accounts
 from flame_fl.node.budget import AccountBudget, budget_of
 from flame_fl.node.data import released_schema
 from flame_fl.node.registry import Version

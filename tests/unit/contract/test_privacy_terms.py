@@ -7,18 +7,8 @@ from pydantic import ValidationError
 
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.terms import Privacy
-from tests.support.gates import BLOCKS, ENFORCED, TRAIN, make_terms
+from tests.support.gates import BLOCKS, DP_SGD, ENFORCED, SUMS, TRAIN, make_terms
 
-SUMS: dict[str, Any] = {
-    "unit": "patient",
-    "ground": "vetted",
-    "mechanism": "sums",
-    "clip_norm": 1.0,
-    "noise_multiplier": 1.5,
-    "epsilon_max": 8.0,
-    "delta": 1e-5,
-}
-DP_SGD = SUMS | {"mechanism": "dp-sgd", "sample_rate": 0.1, "steps": 30}
 CLIP = {"mechanism": "clip", "clip_norm": 1.0}
 WHOLE: dict[str, dict[str, Any]] = {
     "nothing": {},

@@ -8,18 +8,8 @@ import pytest
 from flame_fl.contract.terms import Privacy
 from flame_fl.gate.claims import PATIENTS, SITE, Account, accounts_of, event_of
 from flame_fl.privacy.accounting import PrivacyEvent, Relation
-from tests.support.gates import BLOCKS, ENFORCED
+from tests.support.gates import BLOCKS, DP_SGD, ENFORCED, SUMS
 
-SUMS: dict[str, Any] = {
-    "unit": "patient",
-    "ground": "vetted",
-    "mechanism": "sums",
-    "clip_norm": 1.0,
-    "noise_multiplier": 1.5,
-    "epsilon_max": 8.0,
-    "delta": 1e-5,
-}
-DP_SGD = SUMS | {"mechanism": "dp-sgd", "sample_rate": 0.1, "steps": 30}
 PATIENT = Relation.ADD_OR_REMOVE_ONE_PATIENT
 
 

@@ -12,11 +12,11 @@ import pytest
 from flame_fl.contract.errors import InputError, VerificationError
 from flame_fl.contract.refusal import RefusedError
 from flame_fl.gate.claims import SITE, Account
-from flame_fl.gate.ledger import lifetime_of, require_room
+from flame_fl.gate.ledger import lifetime_now, lifetime_of, require_room
 from flame_fl.gate.ledger_store import Debit
 from flame_fl.gate.store import Store
 from flame_fl.gate.verify import NodeLimits
-from flame_fl.node.accounts import account_from, account_now, all_accounts, is_opened, lifetime_now, room
+from flame_fl.node.accounts import account_from, account_now, all_accounts, is_opened, room
 from flame_fl.node.budget import budget_of, propose_cap, set_cap
 from flame_fl.node.budget_plot import stacked, write_plot
 from flame_fl.node.budget_verify import check_account
