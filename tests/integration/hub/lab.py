@@ -196,9 +196,8 @@ class Lab:
 
     def up(self) -> None:
         """Start the hub, and wait until it is ready."""
-        log = self.root / "up.log"
-        before = log.read_text().count("hub is ready") if log.exists() else 0
-        with log.open("ab") as out:
+        before = self.said().count("hub is ready")
+        with (self.root / "up.log").open("ab") as out:
             self.processes["hub"] = subprocess.Popen(
                 [FLAME, "hub", "up"], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=self.environment
             )
@@ -207,7 +206,8 @@ class Lab:
 
     def said(self) -> str:
         """What `flame hub up` printed."""
-        return (self.root / "up.log").read_text()
+        log = self.root / "up.log"
+        return log.read_text() if log.exists() else ""
 
     def is_up(self) -> bool:
         """Whether the hub's process runs."""

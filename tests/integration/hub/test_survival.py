@@ -102,7 +102,6 @@ def test_a_serverapp_that_dies_ends_its_run(lab: Lab, app: Path) -> None:
 
 def test_a_hub_ends_when_told_to(lab: Lab) -> None:
     """SIGTERM: its SuperLink ends, exit code 0, and it can be started again."""
-    lab.up()
     before = lab.said().count("hub is down")
     for _ in range(2):
         lab.up()
