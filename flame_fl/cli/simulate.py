@@ -65,6 +65,12 @@ def simulate(
         float | None, typer.Option(help="With --privacy site or patient: the whole run's epsilon per DIZ.")
     ] = None,
     clip_norm: Annotated[float | None, typer.Option(help="With --privacy: L2 bound of one update.")] = None,
+    secure_aggregation: Annotated[
+        bool,
+        typer.Option(
+            "--secure-aggregation", help="Derive an analysis whose answers leave masked: the hub can read sums alone."
+        ),
+    ] = False,
     blocks: Annotated[
         int | None, typer.Option(help="With --privacy patient: blocks of patients per DIZ (default 16).")
     ] = None,
@@ -94,7 +100,14 @@ def simulate(
         policy=policy,
         deny=tuple(deny or ()),
         overrides=parse_overrides(run_config or []),
-        wish=PrivacyWish(privacy, epsilon, clip_norm=clip_norm, messages=tuple(messages or ()), blocks=blocks),
+        wish=PrivacyWish(
+            privacy,
+            epsilon,
+            clip_norm=clip_norm,
+            messages=tuple(messages or ()),
+            blocks=blocks,
+            secure=secure_aggregation,
+        ),
         out=out,
         state=state,
         seed=seed,

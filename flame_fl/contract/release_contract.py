@@ -39,6 +39,9 @@ class ArrayRule(Frozen):
     """With noise: the array is clipped by itself, to this share of clip_norm. Either every array has one or none; the
     squares of all, and of the metrics' shares, add up to 1 at most."""
 
+    max_abs: Annotated[float, Field(gt=0, le=1e100)] | None = None
+    """Bound on the absolute value of each element; what exceeds it is not released."""
+
     @model_validator(mode="after")
     def _known_dtype(self) -> Self:
         if self.dtype not in DTYPES:

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 
 from flame_fl.contract.disclosure_terms import Disclosure
 from flame_fl.contract.release_contract import ArrayRule, MessageTerms, MetricRule
+from flame_fl.contract.secure_terms import SecureAggregation
 from flame_fl.contract.terms import (
     Condition,
     DataStore,
@@ -77,6 +78,7 @@ _TABLES: dict[str, type[Frozen]] = {
     "layer: activation": Activation,
     "layer: layer-norm": LayerNorm,
     "layer: group-norm": GroupNorm,
+    "tool.flame.secure_aggregation": SecureAggregation,
     "tool.flame.federation": Federation,
     "tool.flame.limits": Limits,
     "tool.flame.resources": Resources,

@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 from flame_fl.contract.data_terms import Condition, DataStore
 from flame_fl.contract.disclosure_terms import Disclosure
 from flame_fl.contract.release_contract import ArrayRule, MessageTerms, MetricRule
+from flame_fl.contract.secure_terms import SecureAggregation
 from flame_fl.contract.vetted_terms import Work, check_work
 from flame_fl.contract.words import Frozen, ItemName, Name, Scalar, Text
 
@@ -30,6 +31,7 @@ __all__ = [
     "Project",
     "Resources",
     "Scalar",
+    "SecureAggregation",
     "Simulation",
     "Terms",
     "Validity",
@@ -122,6 +124,10 @@ class Privacy(Frozen):
     steps: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """dp-sgd: steps per message, all of which are made and paid for."""
 
+    trust: Literal["local", "distributed"] = "local"
+    """Enforced, with secure aggregation: "distributed" is noise in shares, which hold in the sum if as many DIZ are
+    honest as [tool.flame.secure_aggregation] says; "local" is all of it at every DIZ, whoever is honest."""
+
     @property
     def claims(self) -> bool:
         """Whether releases are debited."""
@@ -148,6 +154,8 @@ class Privacy(Frozen):
             raise ValueError(f'mechanism = "{self.mechanism}" of unit "{self.unit}" has no {", ".join(unused)}')
         if blocked and ((self.blocks or 0) + 1) * (self.slot_seconds or 0.0) > _LONGEST_SECONDS:
             raise ValueError("blocks times slot_seconds is more than a week for one message")
+        if self.trust == "distributed" and self.ground != "enforced":
+            raise ValueError('trust = "distributed" needs ground = "enforced"')
         if self.adaptive_clip and self.ground != "enforced":
             raise ValueError('adaptive_clip needs ground = "enforced"')
         return self
@@ -261,6 +269,8 @@ class Terms(Frozen):
     """What flame_fl's own code computes in answer to each message type, for the mechanisms dp-sgd and sums."""
     disclosure: Disclosure = Disclosure()
     """Rules for what leaves without an arithmetic claim."""
+    secure_aggregation: SecureAggregation = SecureAggregation()
+    """Whether answers leave masked."""
     federation: Federation = Federation()
     """How many DIZ a run needs."""
     limits: Limits = Limits()
@@ -275,6 +285,13 @@ class Terms(Frozen):
     @model_validator(mode="after")
     def _enforceable(self) -> Self:
         self._check_vetted()
+        masked = self.secure_aggregation
+        bounded, noisy = self.privacy.mechanism in {"clip", "discrete-gaussian"}, self.privacy.ground == "enforced"
+        masked.check(self.federation.min_sites, self.messages, bounded=bounded, noisy=noisy)
+        if masked.min_total is not None and masked.min_total < self.disclosure.min_cell:
+            raise ValueError("secure_aggregation.min_total takes the place of disclosure.min_cell, and is smaller")
+        if self.privacy.trust == "distributed" and not masked.required:
+            raise ValueError('privacy: trust = "distributed" needs secure_aggregation.required = true')
         for kind, terms in self.messages.items():
             if kind.split(".")[0] not in {"train", "evaluate", "query"} or kind.count(".") > 1:
                 raise ValueError(f'message type {kind!r} is not "train", "evaluate" or "query", optionally ".action"')

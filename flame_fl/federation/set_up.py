@@ -16,6 +16,8 @@ from flame_fl.data.layout import layout_of
 from flame_fl.data.spec import FolderSource, LayoutSpec, StoreSpec
 from flame_fl.federation.plan import HUB_NAME, USER, Home, Plan, free_ports, node_names
 from flame_fl.flower.bundle import build_fab
+from flame_fl.gate.approval import ProjectRecord, Status
+from flame_fl.gate.signatures import read_public_key
 from flame_fl.hub.config import HubFiles
 from flame_fl.hub.init import init_hub
 from flame_fl.hub.registry import add_node, add_user
@@ -71,6 +73,8 @@ def set_up(home: Home, wish: Wish, say: Say) -> Plan:
             _set(places.config, "demo", {"approve_content": [manifest.fab_content_sha256]})
             _offer(home, name, manifest)
         say(f"node {name}: keys, settings, {_LOCAL}:{port} for its gate")
+    if manifest is not None:
+        _enter_roster(home, names, manifest)
     plan = Plan(
         nodes=names,
         hub_port=ports[0],
@@ -133,6 +137,20 @@ def _offer(home: Home, name: str, manifest: Manifest) -> None:
         with ExitStack() as closing:
             how = Adding(node.data_key, by="DEMO", copy=False)
             add(node.data, open_store(node, closing), store_name, spec, how)
+
+
+def _enter_roster(home: Home, names: tuple[str, ...], manifest: Manifest) -> None:
+    """Tell each node who takes part in the demonstrated project, as its steward would."""
+    assert manifest.terms is not None  # noqa: S101  (`_project_of` checks it)
+    nodes = {name: open_node(home.node(name)) for name in names}
+    roster = {
+        name: read_public_key(node.files.identity_key.with_suffix(".pub").read_text(encoding="utf-8"))
+        for name, node in nodes.items()
+    }
+    for node in nodes.values():
+        with ExitStack() as closing:
+            record = ProjectRecord(manifest.terms.project, Status.PENDING, roster=roster, by="DEMO", comment="roster")
+            open_store(node, closing).put_project(record)
 
 
 def _set(config: Path, section: str, values: dict[str, object]) -> None:

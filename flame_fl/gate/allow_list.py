@@ -3,14 +3,14 @@
 1. Every array and metric is listed with its exact name and dtype and an allowed shape; config records (free text) never
    leave. One unlisted item refuses the whole update: a partly released update would hide the attempt.
 2. The total size is within the contract.
-3. Everything is finite: NaN and infinity do not leave.
+3. Everything is finite, and within its `max_abs`: NaN and infinity do not leave.
 
 An item may be missing only if it is a metric.
 """
 
 import numpy as np
 
-from flame_fl.contract.content import Content, Metric
+from flame_fl.contract.content import Array, Content, Metric
 from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.terms import MessageTerms, MetricRule
 
@@ -38,6 +38,8 @@ def check(update: Content, rules: MessageTerms, *, ranges: bool = True) -> None:
             )
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise rejected(f"array {record!r}/{name!r} is not finite")
+        if ranges and rule.max_abs is not None and array.size and largest_of(array) > rule.max_abs:
+            raise rejected(f"array {record!r}/{name!r} has an element beyond max_abs")
         present.add((record, name))
     if missing := sorted(set(allowed) - present):
         raise rejected(f"array {missing[0]} is missing")
@@ -51,6 +53,12 @@ def check(update: Content, rules: MessageTerms, *, ranges: bool = True) -> None:
     unlisted += update.metrics.keys() - {r.record for r in rules.metrics}
     if unlisted:  # an empty record: its name alone would say something
         raise rejected(f"record {min(unlisted)!r} is not listed")
+
+
+def largest_of(array: Array) -> float:
+    """Largest absolute value, exactly; the smallest integer has no positive twin, so both ends are looked at."""
+    ends: tuple[float, float] = array.max().item(), array.min().item()
+    return max(map(abs, ends))
 
 
 def _check_metric(rule: MetricRule, value: Metric, *, ranges: bool) -> None:

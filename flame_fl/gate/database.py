@@ -17,7 +17,7 @@ from typing import Any
 
 from flame_fl.contract.errors import VerificationError
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _MIGRATIONS = {
     1: """
     CREATE TABLE approvals(digest TEXT PRIMARY KEY, app TEXT NOT NULL, status TEXT NOT NULL, manifest TEXT NOT NULL,
@@ -99,6 +99,10 @@ _MIGRATIONS = {
     ALTER TABLE legs ADD COLUMN numbers INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE locks(at TEXT NOT NULL, why TEXT NOT NULL, head TEXT NOT NULL, released_at TEXT, by TEXT, comment TEXT)
     """,
+    5: """
+    CREATE TABLE masks(run_id TEXT PRIMARY KEY, epoch INTEGER NOT NULL, state TEXT NOT NULL,
+        held TEXT NOT NULL DEFAULT '')
+    """,
 }
 
 
@@ -133,6 +137,7 @@ class Database:
             ) from err
         try:
             self.execute("PRAGMA journal_mode=WAL")
+            self.execute("PRAGMA secure_delete=ON")  # keys of masks that are dropped are to be gone
             self.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
             with self.transaction():
                 self._migrate()
@@ -181,6 +186,12 @@ class Database:
     def _roll_back(self) -> None:
         if self._connection.in_transaction:  # after some failures SQLite has done it already
             self._connection.execute("ROLLBACK")
+
+    def empty_log(self) -> None:
+        """Move what the write-ahead log holds into the file, and leave nothing of it behind; not in a transaction."""
+        with self._lock:
+            if not self._connection.in_transaction:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def execute(self, sql: str, *args: Any) -> int:
         """Run one statement; returns how many rows it changed."""

@@ -38,6 +38,8 @@ class DisclosureFacts:
     cohort_fingerprint: str
     message_sha256: str
     key: bytes = field(repr=False)
+    tested: frozenset[str] = frozenset()
+    """Arrays of counts ("RECORD/ARRAY") whose totals over all DIZ a minimum-count test judges, before any leaves."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,9 @@ def disclose(update: Content, rules: MessageTerms, terms: Disclosure, facts: Dis
     arrays: dict[str, dict[str, Array]] = {}
     for rule in rules.arrays:
         if rule.name in content.arrays[rule.record]:  # it is no companion
-            arrays.setdefault(rule.record, {})[rule.name] = items.array(rule)
+            arrays.setdefault(rule.record, {})[rule.name] = items.array(
+                rule, tested=f"{rule.record}/{rule.name}" in facts.tested
+            )
     metrics: dict[str, dict[str, Metric]] = {}
     for listed in rules.metrics:
         if listed.name in content.metrics.get(listed.record, EMPTY) and (value := items.metric(listed)) is not None:

@@ -61,8 +61,8 @@ class Items:
     patients: int
     hidden: list[Hidden] = field(default_factory=list)
 
-    def array(self, rule: ArrayRule) -> Array:
-        """One array as it may leave.
+    def array(self, rule: ArrayRule, *, tested: bool = False) -> Array:
+        """One array as it may leave; `tested` counts have their cells judged by their totals over all DIZ.
 
         Raises:
             RefusedError: 904, it or a companion is not what the contract says.
@@ -72,7 +72,8 @@ class Items:
         if rule.kind == "model":
             return array
         if rule.kind in {"count", "histogram"}:
-            return self._like(array, self._protected(as_counts(array, place), place))
+            counts = as_counts(array, place)
+            return array if tested else self._like(array, self._protected(counts, place))
         if rule.kind == "rate":
             _require_rate(array, place)
         few = dominated = np.zeros(array.shape, bool)

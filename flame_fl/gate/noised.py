@@ -19,9 +19,12 @@ from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.task import OWN_RECORD
 from flame_fl.contract.terms import MessageTerms, MetricRule, Privacy
 from flame_fl.gate.allow_list import check
+from flame_fl.gate.masked import noised_bits, words
 from flame_fl.gate.release import CONSTANT_COUNT, Reference, Released, flatten, rebuild
 from flame_fl.privacy.clipping import CLIP_INT, clip_to_integers
 from flame_fl.privacy.discrete_gaussian import sigma_squared
+from flame_fl.privacy.distributed import share_of
+from flame_fl.secagg.encoding import Layout, Part
 
 CLIP_KEY = "clip_norm"
 """What a message may ask for in the gate's record, if the terms say `adaptive_clip`."""
@@ -107,11 +110,7 @@ class NoisedSum:
         """What leaves. Call it once: the same sum under fresh noise is another release."""
         privacy, blocks = self._privacy, self._privacy.blocks or 1
         assert privacy.noise_multiplier is not None  # noqa: S101  (Privacy checks it)
-        total = np.zeros(coordinates(self._rules, privacy), dtype=np.int64)
-        for clipped in self._clipped:
-            if clipped is not None:
-                total += clipped
-        out = (total + noise.discrete_gaussian(sigma_of(privacy), len(total))) * (self._clip_norm / CLIP_INT / blocks)
+        out = self._noised(noise, sigma_of(privacy)) * (self._clip_norm / CLIP_INT / blocks)
         size = len(out) - len(self._paid) - privacy.adaptive_clip
         metrics: dict[str, dict[str, Metric]] = {}
         for rule, value in zip(self._paid, out[size : size + len(self._paid)], strict=True):
@@ -128,6 +127,60 @@ class NoisedSum:
             below_clip_std=std / self._share / 2.0,
             failed="; ".join(self._failed),
         )
+
+    def masked(self, noise: NoiseSource, sites: int, honest: int) -> Released:
+        """What leaves under masks: the integers, with this site's share of the noise, and how the sum is read.
+
+        Args:
+            noise: The source.
+            sites: How many sites are in the set-up.
+            honest: How many shares make the whole noise; 1 where every site adds all of it.
+        """
+        privacy, blocks = self._privacy, self._privacy.blocks or 1
+        share = share_of(sigma_of(privacy), honest)
+        integers = self._noised(noise, share)
+        scale = CLIP_INT * blocks / self._clip_norm
+        parts = [
+            Part(record=r.record, name=r.name, where="array", dtype=r.dtype, shape=r.exact_shape or (), how="mean",
+                 scale=scale)
+            for r in self._rules.arrays
+        ]  # fmt: skip
+        for rule in self._paid:
+            low, high = _bounds(rule)
+            half = (high - low) / 2
+            parts.append(
+                Part(record=rule.record, name=rule.name, where="metric", dtype="float64", shape=(), how="mean",
+                     scale=scale, factor=half / self._share, offset=(low + high) / 2)
+            )  # fmt: skip
+        if privacy.adaptive_clip:
+            parts.append(
+                Part(record="", name="below_clip", where="below-clip", dtype="float64", shape=(), how="mean",
+                     scale=scale, factor=0.5 / self._share, offset=0.5)
+            )  # fmt: skip
+        sigma = (share[0] / share[1]) ** 0.5
+        bits = noised_bits(sites, blocks, sigma)
+        layout = Layout(bits=bits, update="delta" if self._reference else "value", parts=tuple(parts))
+        std = sigma / scale
+        constants: dict[str, dict[str, Metric]] = {}
+        for rule in self._rules.metrics:
+            if rule.kind == "count":
+                constants.setdefault(rule.record, {})[rule.name] = CONSTANT_COUNT
+        return Released(
+            Content(metrics=constants),
+            noise_std=std,
+            clip_norm=self._clip_norm,
+            below_clip_std=std / self._share / 2.0,
+            failed="; ".join(self._failed),
+            masked=(layout, words(integers, bits)),
+        )
+
+    def _noised(self, noise: NoiseSource, sigma: tuple[int, int]) -> npt.NDArray[np.int64]:
+        """The sum with noise, as integers. Only once: the same sum under fresh noise is another release."""
+        total = np.zeros(coordinates(self._rules, self._privacy), dtype=np.int64)
+        for clipped in self._clipped:
+            if clipped is not None:
+                total += clipped
+        return total + noise.discrete_gaussian(sigma, len(total))
 
 
 def _within(vector: "np.ndarray[tuple[int], np.dtype[np.float64]]", clip_norm: float) -> bool:

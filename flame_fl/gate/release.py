@@ -19,6 +19,8 @@ from flame_fl.contract.refusal import RefusalCode, RefusedError
 from flame_fl.contract.terms import MessageTerms, Privacy
 from flame_fl.gate.allow_list import check, rejected
 from flame_fl.privacy.clipping import clip
+from flame_fl.secagg.encoding import Layout
+from flame_fl.secagg.streams import Words
 
 Reference = Mapping[tuple[str, str], Array]
 
@@ -37,6 +39,7 @@ class Released:
     below_clip_std: float = 0.0
     numbers: int = 0
     notes: Mapping[str, Any] = field(default_factory=dict)  # of disclosure control, for the node's log only
+    masked: tuple[Layout, Words] | None = None  # the integers to mask instead, and how their sum is read
     failed: str = ""  # under an enforced claim: why a zero vector stands here; for the node's log only
 
 
@@ -52,9 +55,10 @@ def release(update: Content, reference: Reference, rules: MessageTerms, privacy:
     Raises:
         RefusedError: 904.
     """
-    if privacy.ground == "vetted":
+    vetted = privacy.ground == "vetted"
+    if vetted:
         update = Content(update.arrays, _constant_counts(rules), update.configs)
-    check(update, rules)
+    check(update, rules, ranges=not vetted)  # the noise that is in it has no bound
     arrays = _clipped(update, reference, rules, privacy) if privacy.mechanism == "clip" else update.arrays
     std = (privacy.noise_multiplier or 0.0) * (privacy.clip_norm or 0.0) if privacy.mechanism == "sums" else 0.0
     return Released(in_order(arrays, update.metrics, rules), std, privacy.clip_norm or 0.0)

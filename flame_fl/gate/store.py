@@ -28,6 +28,7 @@ from flame_fl.gate.database import Database
 from flame_fl.gate.decision_store import DecisionStore
 from flame_fl.gate.heads import Head
 from flame_fl.gate.lock_store import LockStore
+from flame_fl.gate.mask_store import MaskStore
 from flame_fl.gate.replies import LARGE_BYTES, ReplyFiles
 from flame_fl.gate.rollback import LastHead, check_locked
 from flame_fl.gate.signatures import public_text
@@ -62,7 +63,7 @@ class RunRow:
     working: int
 
 
-class Store(DecisionStore, LockStore):
+class Store(DecisionStore, LockStore, MaskStore):
     """A node's state. One instance per process and file; calls are serialised.
 
     Args:
@@ -219,10 +220,12 @@ class Store(DecisionStore, LockStore):
         return changed == 1
 
     def forget_replies(self, run_id: str) -> None:
-        """Drop the stored replies of a run that has ended; their hashes stay in the audit chain."""
+        """Drop the stored replies and the keys of masks of a run that has ended; hashes stay in the audit chain."""
         with self.transaction():
             self._db.execute("UPDATE legs SET reply=NULL, reply_file_sha256=NULL WHERE run_id=?", run_id)
+            self.erase_masks(run_id)
             self.record("run-ended", {"run": run_id})
+        self._db.empty_log()  # it still has the keys
         self._replies.forget(run_id)
 
     def forget_old_replies(self, days: int) -> None:

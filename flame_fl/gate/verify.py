@@ -119,6 +119,20 @@ class Verifier:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, f"message type {task.message_type!r} is not approved")
         return Verified(task, fab, approved, config, rules, reference_of(task.content, rules, terms.privacy), uses)
 
+    def verify_leg(self, task: Task) -> Verified:
+        """Check a message that asks for no data: the approval, and that the run is within it.
+
+        Raises:
+            RefusedError: 901, 902, 907 or 908.
+        """
+        fab, manifest = self.read(task.run)
+        approved = self.approved(manifest, task.run)
+        _check_form(task)
+        if approved.terms is None:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"message type {task.message_type!r} needs terms")
+        config = self.within_terms(manifest, task.run, approved.terms)
+        return Verified(task, fab, approved, config, None, {})
+
     def read(self, run: Run) -> tuple[Fab, Manifest]:
         """The bundle and its manifest, from the bytes; the last one is remembered by the bytes' own hash.
 

@@ -4,8 +4,8 @@
 1 verify    the FAB's bytes, the run config and the message against the approval
 2 reserve   run, leg and message counters, and the privacy budget, durably
 3 run       the message in the sandbox; what comes back is an update, unreleased
-4 release   allow-list, size, finite, clip, noise
-5 commit    spend the budget, store the reply
+4 release   allow-list, size, finite, clip, noise; what the terms want masked is turned to integers
+5 commit    spend the budget, mask, store the reply
 6 record    the audit entry, in the same transaction; then, and only then, the reply leaves
 ```
 Step 5 looks at the approval once more, inside its transaction: what a steward decides while the app works holds before
@@ -17,6 +17,7 @@ Rules this module follows:
 - A leg is answered once. The same message again gets the same bytes; another message under the same leg gets 908.
 - One message at a time: a second thread waits, so that nothing a decision was based on changes before it is stored.
 - Every path ends in a `Reply` or a `Refusal`; what a sandbox does can end neither the gate nor another run.
+- The legs of secure aggregation (`query.flame_sa_*`) need no sandbox: `flame_fl.gate.masks` answers them.
 - Refusal details go to the audit log and to `on_event`; only the code's fixed text leaves.
 """
 
@@ -30,6 +31,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.content import ConfigValue, Content
 from flame_fl.contract.errors import InputError, SandboxError, SandboxTimeoutError
@@ -38,7 +41,7 @@ from flame_fl.contract.manifest import Manifest, NodeBinding
 from flame_fl.contract.ports import ExternalApprovals, NoExternal, NoiseSource, Sandbox
 from flame_fl.contract.refusal import Refusal, RefusalCode, RefusedError
 from flame_fl.contract.task import OWN_RECORD, STATUS_MESSAGE, Reply, Run, Task
-from flame_fl.contract.terms import Privacy, Scalar, Terms
+from flame_fl.contract.terms import Privacy, Scalar, SecureAggregation, Terms
 from flame_fl.data.offer import Offers
 from flame_fl.gate.allow_list import rejected
 from flame_fl.gate.approval import ApprovalRecord, Status, status_on
@@ -52,6 +55,8 @@ from flame_fl.gate.filing import Filing
 from flame_fl.gate.heads import witnessed_in
 from flame_fl.gate.ledger import debit_release
 from flame_fl.gate.ledger_store import Debit
+from flame_fl.gate.masked import Ranges, encoded, ranges_of
+from flame_fl.gate.masks import LEGS, SPARE_LEGS, Masks, OpenSum
 from flame_fl.gate.noised import NoisedSum, clip_norm_of, draws_of, sigma_of
 from flame_fl.gate.release import Released, release
 from flame_fl.gate.sessions import WHOLE, Sessions, StoppedError
@@ -59,6 +64,7 @@ from flame_fl.gate.slots import Slots
 from flame_fl.gate.store import Store
 from flame_fl.gate.trust import Trust
 from flame_fl.gate.verify import NodeLimits, Verified, Verifier
+from flame_fl.privacy.distributed import distance_of_sum, share_of
 
 __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 
@@ -106,6 +112,7 @@ class Gate:
         seed: Seeds the apps (never the noise) in simulations.
         on_event: Told of every step, for logs and progress.
         today: The date in UTC, for approvals.
+        identity: The node's key, which signs its part in secure aggregation.
         block_key: Decides, with the run, which block a patient is in; the node's own secret.
     """
 
@@ -125,10 +132,12 @@ class Gate:
     seed: int | None = None
     on_event: Callable[[Event], None] = lambda event: None
     today: Callable[[], date] = lambda: datetime.now(UTC).date()
+    identity: Ed25519PrivateKey | None = field(default=None, repr=False)
     block_key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
 
     def __post_init__(self) -> None:
         self._one_at_a_time = threading.Lock()
+        self._masks = Masks(self.store, self.identity)
         self._verifier = Verifier(
             self.store,
             self.sandbox.kind_of,
@@ -162,7 +171,7 @@ class Gate:
         if task.message_type == STATUS_MESSAGE:
             return self.status(task.run, task.content.configs.get(OWN_RECORD, {}))
         with self._one_at_a_time:
-            return self._handle(task)
+            return self._answer_leg(task) if task.message_type in LEGS else self._handle(task)
 
     def _handle(self, task: Task) -> Reply | Refusal:
         started = time.monotonic()
@@ -171,8 +180,9 @@ class Gate:
             if (answered := self._answered(verified)) is not None:
                 return answered
             clip_norm = self._clip_norm(verified)
+            masking = self._open_sum(verified)
             self._require_enough(verified)  # in a transaction of its own: what it decides stays decided
-            attempt = self._reserve(verified)  # 2
+            attempt = self._reserve(verified, masking)  # 2
         except RefusedError as err:
             self._end_if_over(task.run, err)
             return self._refuse(task, err, started)
@@ -182,22 +192,105 @@ class Gate:
             if verified.enforced:
                 noised = self._run_enforced(verified, clip_norm)  # 3
                 ran = time.monotonic()
-                released = noised.release(self.noise)  # 4
+                released = self._noised(verified, noised, masking)  # 4
             else:
                 update = self._run(verified)  # 3
                 ran = time.monotonic()
-                released = self._release(verified, update)  # 4, after disclosure control
-            reply = self._commit_and_record(verified, attempt, released)  # 5 and 6
+                released = self._to_mask(verified, self._release(verified, update), masking)  # 4
+            reply = self._commit_and_record(verified, attempt, released, masking)  # 5 and 6
         except RefusedError as err:
             self._end_if_over(task.run, err)
             return self._refuse(task, err, started, attempt)
-        self._tell("released", task, started, ran - reserved, released.failed, bytes_out=released.content.nbytes)
+        self._tell("released", task, started, ran - reserved, released.failed, bytes_out=reply.content.nbytes)
         return reply
 
     def _clip_norm(self, verified: Verified) -> float:
         if verified.terms is None or not verified.enforced:
             return 0.0
         return clip_norm_of(verified.task.content, verified.terms.privacy)
+
+    # --- secure aggregation ------------------------------------------------------------------------------------
+
+    def _open_sum(self, verified: Verified) -> "_Masking | None":
+        """The sum that the answer is for, where the terms want it masked; None where they do not.
+
+        Raises:
+            RefusedError: 908, it must not be masked for this sum, or would not fit it.
+        """
+        terms, rules = verified.terms, verified.rules
+        if terms is None or rules is None or not terms.secure_aggregation.required:
+            return None
+        opened = self._masks.open(terms, verified.approved.digest, verified.run_id, verified.task.content)
+        parameters, ranges = opened.parameters, None
+        if not verified.enforced:
+            ranges = ranges_of(rules, terms, parameters.sites)
+        return _Masking(opened, ranges, parameters.honest if terms.privacy.trust == "distributed" else 1)
+
+    def _noised(self, verified: Verified, noised: NoisedSum, masking: "_Masking | None") -> Released:
+        if masking is None:
+            return noised.release(self.noise)
+        return noised.masked(self.noise, masking.sum.parameters.sites, masking.honest)
+
+    def _to_mask(self, verified: Verified, released: Released, masking: "_Masking | None") -> Released:
+        if masking is None:
+            return released
+        assert verified.terms is not None  # noqa: S101  (`_open_sum` checks the three)
+        assert verified.rules is not None  # noqa: S101
+        assert masking.ranges is not None  # noqa: S101
+        reference = verified.reference
+        masked = encoded(
+            released.content,
+            reference,
+            verified.rules,
+            verified.terms,
+            ranges=masking.ranges,
+            absent=masking.sum.absent,
+        )
+        return replace(released, content=Content(), masked=masked)
+
+    def _answer_leg(self, task: Task) -> Reply | Refusal:
+        """A leg of secure aggregation: no sandbox, no data, one answer."""
+        started = time.monotonic()
+        try:
+            verified = self._verifier.verify_leg(task)
+            if (answered := self._answered(verified)) is not None:
+                return answered
+            with self.store.transaction():
+                reply = self._store_leg(verified)
+        except RefusedError as err:
+            self._end_if_over(task.run, err)
+            return self._refuse(task, err, started)
+        self._tell("released", task, started, bytes_out=len(reply.encoded))
+        return reply
+
+    def _store_leg(self, verified: Verified) -> Reply:
+        task, terms, run_id = verified.task, verified.terms, verified.run_id
+        if terms is None or not terms.secure_aggregation.required:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, "the terms want nothing masked")
+        self._open_run(verified)
+        most = sum(rules.per_run for rules in terms.messages.values()) + SPARE_LEGS
+        if self.store.legs_of(run_id, task.message_type) >= most:
+            raise RefusedError(
+                RefusalCode.TERMS_VIOLATED, f"the run has had its messages of type {task.message_type!r}"
+            )
+        attempt = self.store.reserve_leg(run_id, task.leg_id, task.message_type, task.sha256)
+        answer = self._masks.answer(task.message_type, terms, verified.approved.digest, run_id, task.content)
+        self.store.record(
+            "secure-aggregation",
+            {
+                "run": run_id,
+                "leg": task.leg_id,
+                "message_type": task.message_type,
+                "message": task.sha256,
+                "answer": sha256_hex(*encode(answer)),
+                "arrays": _shapes(answer),
+                "analysis": verified.approved.digest,
+            },
+        )
+        said = {"node": self.node, **answer.configs[OWN_RECORD]}
+        content = replace(answer, configs={OWN_RECORD: said})
+        self.store.end_leg(run_id, task.leg_id, attempt, reply=encode(content))
+        return Reply(content)
 
     # --- 2 reserve ---------------------------------------------------------------------------------------------
 
@@ -228,7 +321,7 @@ class Gate:
             verified.run_id, verified.approved.digest, verified.fab.sha256, verified.run_config, most_runs
         )
 
-    def _reserve(self, verified: Verified) -> int:
+    def _reserve(self, verified: Verified, masking: "_Masking | None") -> int:
         """Counters and budget, all or nothing; returns which attempt at the leg this is."""
         task, terms = verified.task, verified.terms
         with self.store.transaction():
@@ -242,7 +335,7 @@ class Gate:
             attempt = self.store.reserve_leg(verified.run_id, task.leg_id, task.message_type, task.sha256)
             event = event_of(terms.privacy) if terms else None
             if terms is not None:
-                distance = self._distance(verified, terms)
+                distance = self._distance(verified, terms, masking)
                 debit = Debit(
                     terms.project.id, verified.approved.digest, verified.run_id, task.leg_id, attempt, tuple(terms.data)
                 )
@@ -277,11 +370,22 @@ class Gate:
                 least = self._verifier.least(use.stated)
                 require_enough(self.store, self.limits, self.noise, verified, name, least=least)
 
-    def _distance(self, verified: Verified, terms: Terms) -> float:
-        """How far, at most, the noise of one release is from the stated one; known before the data are seen."""
+    def _distance(self, verified: Verified, terms: Terms, masking: "_Masking | None") -> float:
+        """How far, at most, the noise of one release is from the stated one; known before the data are seen.
+
+        Raises:
+            RefusedError: 908, the noise cannot be made in shares that small.
+        """
         if verified.rules is None or not terms.privacy.claims:
             return 0.0
-        return self.noise.distance(sigma_of(terms.privacy), draws_of(verified.rules, terms.privacy))
+        sigma, draws = sigma_of(terms.privacy), draws_of(verified.rules, terms.privacy)
+        if masking is None or masking.honest == 1:
+            return self.noise.distance(sigma, draws)
+        try:
+            share = share_of(sigma, masking.honest)
+        except ValueError as err:
+            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"secure aggregation: {err}") from err
+        return distance_of_sum(share, masking.honest, draws, self.noise.distance(share, draws))
 
     # --- 3 run -------------------------------------------------------------------------------------------------
 
@@ -403,24 +507,28 @@ class Gate:
         return replace(released, numbers=disclosed.notes.numbers, notes=disclosed.notes.as_json())
 
     def _disclosure_facts(self, verified: Verified) -> DisclosureFacts:
+        secure = verified.terms.secure_aggregation if verified.terms is not None else SecureAggregation()
         return DisclosureFacts(
             patients=min(use.cohort.patients for use in verified.uses.values()),
             released_before=self.store.numbers_released(verified.approved.digest),
             cohort_fingerprint=cohorts_sha256(verified.uses),
             message_sha256=verified.task.sha256,
             key=hmac.digest(self.block_key, b"cell noise", "sha256"),
+            tested=frozenset(secure.min_total_of if secure.required else ()),
         )
 
     # --- 5 commit and 6 record ---------------------------------------------------------------------------------
 
-    def _commit_and_record(self, verified: Verified, attempt: int, released: Released) -> Reply:
+    def _commit_and_record(
+        self, verified: Verified, attempt: int, released: Released, masking: "_Masking | None"
+    ) -> Reply:
         """One transaction. What cannot be framed for the way out is refused like what does not fit the contract."""
         try:
-            return self._store_release(verified, attempt, released)
+            return self._store_release(verified, attempt, released, masking)
         except FrameError as err:
             raise rejected(err.message) from err
 
-    def _store_release(self, verified: Verified, attempt: int, released: Released) -> Reply:
+    def _store_release(self, verified: Verified, attempt: int, released: Released, masking: "_Masking | None") -> Reply:
         task, terms = verified.task, verified.terms
         privacy = terms.privacy if terms is not None else Privacy()
         event = event_of(privacy)
@@ -432,15 +540,17 @@ class Gate:
                 self.store.note_cohort(
                     verified.approved.digest, name, use.cohort.members, use.offer.namespace, verified.ground
                 )
+            content, said_masked = self._mask(verified, released, masking)
             head = self.store.record(  # 6
                 "released",
                 {
                     "run": verified.run_id,
                     "leg": task.leg_id,
                     "attempt": attempt,
-                    "content": sha256_hex(*encode(released.content)),
-                    "bytes": released.content.nbytes,
-                    "arrays": _shapes(released.content),
+                    "content": sha256_hex(*encode(content)),
+                    "bytes": content.nbytes,
+                    "arrays": _shapes(content),
+                    "masked": said_masked,
                     "patients": {name: len(use.cohort.members) for name, use in verified.uses.items()},
                     "ground": verified.ground,
                     "unit": privacy.unit,
@@ -462,7 +572,7 @@ class Gate:
                 said |= {"below_clip": released.below_clip, "below_clip_std": released.below_clip_std}
             if signature := self.store.sign_head(head):
                 said["audit_signature"] = signature
-            content = replace(released.content, configs={**released.content.configs, OWN_RECORD: said})
+            content = replace(content, configs={OWN_RECORD: {**said, **content.configs.get(OWN_RECORD, {})}})
             # in parts: a large update is held once, not twice
             if not self.store.end_leg(
                 verified.run_id, task.leg_id, attempt, reply=encode(content), numbers=released.numbers
@@ -470,6 +580,24 @@ class Gate:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, "another attempt at this leg was made meanwhile")
         self.store.keep_head()
         return Reply(content)
+
+    def _mask(
+        self, verified: Verified, released: Released, masking: "_Masking | None"
+    ) -> tuple[Content, dict[str, object]]:
+        """The content that leaves, and what the audit entry says of the sum it is for."""
+        if masking is None or released.masked is None:
+            return released.content, {}
+        layout, vector = released.masked
+        left = self._masks.leave(masking.sum, verified.run_id, layout, vector)
+        audited: dict[str, object] = {
+            "epoch": masking.sum.state.epoch,
+            "index": masking.sum.index,
+            "context": masking.sum.opening.context,
+            "sites": len(masking.sum.opening.sealed),
+            "least_sites": masking.sum.parameters.fewest,
+            "noise_shares": masking.honest,
+        }
+        return replace(released.content, arrays=left.arrays, configs=left.configs), audited
 
     def _end_if_over(self, run: Run, err: RefusedError) -> None:
         """Nothing goes on of an analysis that is not, or no longer, approved."""
@@ -532,6 +660,15 @@ class Gate:
             "noise_multiplier": (privacy.noise_multiplier if privacy else None) or 0.0,
             "clip_norm": (privacy.clip_norm if privacy else None) or 0.0,
         }
+        if terms is not None:
+            said |= {"min_sites": terms.federation.min_sites, "seconds": float(terms.resources.seconds)}
+            if terms.secure_aggregation.required:
+                said |= {
+                    "masked": sorted(terms.messages),
+                    "dropouts": terms.secure_aggregation.dropouts,
+                    "colluding": terms.secure_aggregation.colluding,
+                    "epoch": self.store.mask_state(str(run.run_id))[0],
+                }
         content = Content(configs={OWN_RECORD: said})
         return Reply(content)
 
@@ -579,13 +716,25 @@ class Gate:
 
         ended = self._sessions.end_unless(holds)
         for verified in over:
-            self._erase(verified)
+            self._erase(verified.run_id)
+        for run_id, digest in self.store.masked_runs():  # with or without a session
+            if self._is_over(run_id, digest):
+                self._erase(run_id)
         return ended
 
-    def _erase(self, verified: Verified) -> None:
+    def _is_over(self, run_id: str, digest: str) -> bool:
+        try:
+            record = self.store.approval(digest)
+            if record is not None:
+                self._verifier.approved(record.manifest)
+            return record is None or self.store.is_stopped(run_id)
+        except RefusedError as err:
+            return err.code in _OVER
+
+    def _erase(self, run_id: str) -> None:
         """What a run that is over for good leaves at the gate is dropped: nothing that could still be sent is kept."""
         with suppress(Exception):
-            self.store.forget_replies(verified.run_id)
+            self.store.forget_replies(run_id)
 
     def close_idle(self) -> None:
         """End warm sessions: there has been no message for a while. A later message starts another one."""
@@ -631,6 +780,15 @@ class Gate:
                 analysis=digest,
             )
         )
+
+
+@dataclass(frozen=True)
+class _Masking:
+    """What a message's answer is masked for."""
+
+    sum: OpenSum
+    ranges: Ranges | None
+    honest: int
 
 
 def _shapes(content: Content) -> list[list[object]]:

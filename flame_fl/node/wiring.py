@@ -160,5 +160,6 @@ def open_gate(
         log_dir=node.files.logs,
         view_dir=node.files.views,
         on_event=on_event,
+        identity=read_private_key(node.files.identity_key),
         block_key=derived_key(node.data_key, "blocks"),
     )

@@ -4,6 +4,9 @@
 run: the noise multiplier is chosen so that every message the contract allows fits into `--epsilon`. Of unit patient the
 app runs once for each of `--blocks` blocks of a node's patients. Message types whose contract
 cannot carry such a claim (open shapes, integers) are left out, and said so; `--messages` keeps only the named ones.
+
+`--secure-aggregation` has every answer leave masked, as the app's [tool.flame.secure_aggregation] says, or with the
+plainest terms if it says nothing. Noise of unit site or patient is then made in shares (`trust = "distributed"`).
 """
 
 from collections import Counter
@@ -15,7 +18,8 @@ from typing import Any, Literal
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.fab import read_fab
 from flame_fl.contract.manifest import parse_terms
-from flame_fl.contract.terms import Privacy
+from flame_fl.contract.secure_terms import FEWEST_SITES, MOST_SITES, SecureAggregation, flaw
+from flame_fl.contract.terms import Federation, Privacy
 from flame_fl.flower.bundle import build_fab, with_terms
 from flame_fl.gate.claims import event_of
 from flame_fl.gate.cohort_check import EVENT
@@ -39,6 +43,7 @@ class PrivacyWish:
     clip_norm: float | None = None
     messages: tuple[str, ...] = ()
     blocks: int | None = None
+    secure: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,8 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
                 "--epsilon, --clip-norm, --blocks and --messages need --privacy.",
                 mend="Add --privacy patient (or site, or none).",
             )
-        return Derived(build_fab(app_dir))
+        if not wish.secure:
+            return Derived(build_fab(app_dir))
     stated = read_fab(build_fab(app_dir)).setting("tool", "flame")
     if stated is None:
         raise InputError(
@@ -69,7 +75,10 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
             mend="State them first: `flame app check` lists what is missing.",
         )
     parse_terms(stated)  # its own faults first, by name
-    terms = dict(stated)
+    terms = _masked(dict(stated)) if wish.secure else dict(stated)
+    if wish.privacy is None:
+        parse_terms(terms)
+        return Derived(with_terms(app_dir, terms))
     if unknown := sorted(set(wish.messages) - set(terms.get("messages", {}))):
         raise InputError(f"The app states no message type {unknown[0]!r}.", mend="See `flame app check`.")
     offered = {k: v for k, v in terms.get("messages", {}).items() if not wish.messages or k in wish.messages}
@@ -84,7 +93,7 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
     _check_wish(wish)
     assert wish.epsilon is not None  # noqa: S101  (just checked)
     clip_norm = wish.clip_norm or terms.get("privacy", {}).get("clip_norm") or 1.0
-    base = _claim(wish, clip_norm)
+    base = _claim(wish, clip_norm) | ({"trust": "distributed"} if wish.secure else {})
     kept = {k: v for k, v in offered.items() if _carries_claim(terms, k, v, base)}
     if not kept:
         raise InputError(
@@ -110,6 +119,20 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
     terms |= {"messages": kept, "privacy": base, "limits": {**terms.get("limits", {}), "runs": 1}}
     parse_terms(terms)
     return Derived(with_terms(app_dir, terms), _left_out(stated, kept))
+
+
+def _masked(terms: dict[str, Any]) -> dict[str, Any]:
+    """The terms with secure aggregation required, and as many sites as that needs."""
+    secure = SecureAggregation.model_validate({**terms.get("secure_aggregation", {}), "required": True})
+    federation = Federation.model_validate(terms.get("federation", {}))
+    sites = max(federation.min_sites, FEWEST_SITES)
+    while sites < MOST_SITES and flaw(sites, secure.dropouts, secure.colluding):
+        sites += 1
+    return {
+        **terms,
+        "secure_aggregation": {**terms.get("secure_aggregation", {}), "required": True},
+        "federation": {**terms.get("federation", {}), "min_sites": sites},
+    }
 
 
 def _check_wish(wish: PrivacyWish) -> None:

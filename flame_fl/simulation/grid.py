@@ -52,6 +52,9 @@ class LocalGrid(Grid):
         self._ordinals: dict[int, Iterator[int]] = defaultdict(lambda: itertools.count(1))
         self._pending: dict[str, Future[Message]] = {}
 
+    flame_replays = True
+    """An interrupted run begins anew and gets the answers that it had: what is numbered must have the same numbers."""
+
     def set_run(self, run: FlowerRun) -> None:
         """Flower sets the run; a simulation knows it from the start."""
         self._run = run

@@ -188,6 +188,7 @@ def open_gates(
             seed=seed,
             block_key=sha256_hex(f"{seed}/{plan.name}/blocks".encode()).encode(),
             on_event=on_event,
+            identity=key,
         )
     return gates
 

@@ -9,6 +9,7 @@
 """
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -21,9 +22,10 @@ from pydantic import Field, ValidationError
 from flame_fl.contract.canonical import sha256_hex
 from flame_fl.contract.errors import InputError
 from flame_fl.contract.manifest import Manifest
-from flame_fl.contract.terms import Frozen
+from flame_fl.contract.statement import project_digest
+from flame_fl.contract.terms import Frozen, Terms
 from flame_fl.data.files import PRIVATE, replace
-from flame_fl.gate.approval import SIMULATION_POLICY, ApprovalRecord, Status
+from flame_fl.gate.approval import SIMULATION_POLICY, ApprovalRecord, ProjectRecord, Status
 from flame_fl.gate.decisions import approve_by_rule, close_analysis
 from flame_fl.gate.signatures import public_text, read_private_key
 from flame_fl.gate.trust import Trust
@@ -122,8 +124,17 @@ def identity_file(state: Path) -> Path:
     return state.with_name("identity")
 
 
-def apply(policy: Policy, gate: Gate, manifest: Manifest) -> None:
-    """Decide about an analysis at one virtual node, if nothing is decided there yet."""
+def apply(policy: Policy, gate: Gate, manifest: Manifest, roster: Mapping[str, str] | None = None) -> None:
+    """Decide about an analysis at one virtual node, if nothing is decided there yet.
+
+    Args:
+        policy: The simulation's.
+        gate: The node's.
+        manifest: The analysis.
+        roster: Public keys of all virtual nodes by name: who takes part, where answers are masked.
+    """
+    if roster and manifest.terms is not None and manifest.terms.secure_aggregation.required:
+        _enter(gate, manifest.terms, roster)
     known = gate.store.approval(manifest.digest)
     if gate.node in policy.deny:
         if known is None or known.status is not Status.REJECTED:
@@ -144,6 +155,15 @@ def apply(policy: Policy, gate: Gate, manifest: Manifest) -> None:
         case Approve.STATED_TERMS:
             if manifest.terms is not None:
                 _approve(gate, manifest, "states terms")
+
+
+def _enter(gate: Gate, terms: Terms, roster: Mapping[str, str]) -> None:
+    """Enter who takes part in the project, as a steward would."""
+    project = gate.store.project(project_digest(terms.project))
+    if project is None or dict(project.roster) != dict(roster):
+        gate.store.put_project(
+            ProjectRecord(terms.project, Status.PENDING, roster=dict(roster), by=SIMULATION_POLICY, comment="roster")
+        )
 
 
 def _approve(gate: Gate, manifest: Manifest, comment: str, *, unsafe_open: bool = False) -> None:

@@ -95,8 +95,9 @@ def simulate(settings: Settings, watcher: Watcher) -> Outcome:
         folder.keep()
         watcher.begins(manifest, folder.path, resumed=resumed, left_out=derived.left_out)
         (folder.path / "logs").mkdir(exist_ok=True)
+        roster = {gate.node: gate.trust().node_key for gate in gates.values()}
         for gate in gates.values():
-            apply(policy, gate, manifest)
+            apply(policy, gate, manifest, roster)
         run = Run(run_id, derived.raw_fab, settings.overrides)
         standings = [_standing(gate, run) for gate in gates.values()]
         watcher.standings(standings)

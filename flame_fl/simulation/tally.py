@@ -9,6 +9,9 @@ from datetime import UTC, datetime
 
 from flame_fl.gate.workflow import STATUS_MESSAGE, Event
 
+OWN_MESSAGES = "query.flame_"
+"""What gates answer themselves: their status, and the legs of secure aggregation."""
+
 
 @dataclass
 class NodeTally:
@@ -50,7 +53,7 @@ class Tally:
     def batch(self, kind: str, done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
         """A batch begins (`done` = 0, no metrics), goes on, or is over (`metrics` are what its replies hold)."""
         with self._lock:
-            if kind == STATUS_MESSAGE or total == 0:
+            if kind.startswith(OWN_MESSAGES) or total == 0:
                 return
             if (done == 0 and metrics is None) or not self.batches:
                 self.batches.append(Batch(len(self.batches) + 1, kind, datetime.now(UTC), time.monotonic()))
@@ -75,12 +78,15 @@ class Tally:
             if event.message_type == STATUS_MESSAGE:
                 return
             node.bytes_in += event.bytes_in
+            own = event.message_type.startswith(OWN_MESSAGES)
             if event.kind != "refused":
-                node.messages += 1
+                node.messages += not own
                 node.bytes_out += event.bytes_out
             if self.batches:
                 batch = self.batches[-1]
                 batch.bytes_in += event.bytes_in
                 batch.bytes_out += event.bytes_out
+                if own:  # a leg of secure aggregation belongs to the batch that it is about
+                    return
                 batch.replied += event.kind != "refused"
                 batch.refused += event.kind == "refused"

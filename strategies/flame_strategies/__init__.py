@@ -7,11 +7,17 @@ trusts them, and nothing here protects data; the gates do.
 ::
 
     approval      who agreed: ask_gates -> Roster
-    fedavg        FlameFedAvg; fedprox FlameFedProx; fedadam FlameFedAdam       (averaging: their pure part)
+    fedavg        FlameFedAvg; fedprox FlameFedProx; fedadam FlameFedAdam; fedyogi FlameFedYogi   (averaging: their
+                  pure part; rounds, checkpoint, attendance, deadlines, early_stopping, history: long runs)
+    scaffold      FlameScaffold; fednova FlameFedNova; fedbn FlameFedBN: sites that differ
+    robust        FlameRobust: medians and trimmed means; not with masks
+    secure_grid   secure(grid): answers that leave masked, added up; nothing else changes (_setup, _replies, _test)
     dp_fedavg     FlameDpFedAvg: looks for the clipping norm with what noising gates tell
     noise_aware   the gates' noise in a round's mean: reported by every strategy here, never added to
     sums          sum_of_sites, GridExchange: sums over sites, for fits that equal the pooled ones
     elastic_net   fit_elastic_net -> ElasticNetPath, cross-validated, from sums (_rounds, _problem, _solver: its parts)
+    statistics    counts, means, variances, tables; quantiles; pca: equal to those of the pooled rows
+    glm           fit_glm: linear, logistic, Poisson; glm_elastic_net fit_glm_path; cox fit_cox (glm_…, cox_…: parts)
     fista         fit_fista: the same at one penalty, from sums of gradients
     reference     pooled centre and scale, LinearModel;  penalty: the elastic net's penalty
     in_memory     the sites' side in plain numpy: runs every fit without Flower
@@ -29,29 +35,51 @@ In a ServerApp::
 """
 
 from flame_strategies.approval import Refusal, Roster, ask_gates, refusal_table
+from flame_strategies.cox import CoxFit, fit_cox
 from flame_strategies.dp_fedavg import ClipTerms, FlameDpFedAvg
 from flame_strategies.elastic_net import ElasticNetPath, MessageTypes, PathStep, fit_elastic_net
 from flame_strategies.errors import NotEnoughNodes, SiteLost, StrategyError, UnusableReply
 from flame_strategies.fedadam import AdamState, AdamTerms, FlameFedAdam
 from flame_strategies.fedavg import FlameFedAvg
+from flame_strategies.fedbn import FlameFedBN, split_local
+from flame_strategies.fednova import FlameFedNova
 from flame_strategies.fedprox import FlameFedProx
+from flame_strategies.fedyogi import FlameFedYogi
 from flame_strategies.fista import FistaFit, fit_fista
+from flame_strategies.glm import GlmFit, fit_glm
+from flame_strategies.glm_design import Categorical, Collinear, Design, DesignError, Separated
+from flame_strategies.glm_elastic_net import GlmPath, fit_glm_path
 from flame_strategies.noise_aware import GateNoise, RoundNoise, read_noise
 from flame_strategies.output import load_model, output_folder, save_model, write_report_json
 from flame_strategies.reference import LinearModel, Reference
-from flame_strategies.sums import GridExchange, SiteSums, sum_of_sites
+from flame_strategies.robust import FlameRobust
+from flame_strategies.scaffold import FlameScaffold
+from flame_strategies.secure_grid import SecureGrid, secure
+from flame_strategies.sums import GridExchange, SiteSums, fit_on_whoever_stays, sum_of_sites
 
 __all__ = [
     "AdamState",
     "AdamTerms",
+    "Categorical",
     "ClipTerms",
+    "Collinear",
+    "CoxFit",
+    "Design",
+    "DesignError",
     "ElasticNetPath",
     "FistaFit",
     "FlameDpFedAvg",
     "FlameFedAdam",
     "FlameFedAvg",
+    "FlameFedBN",
+    "FlameFedNova",
     "FlameFedProx",
+    "FlameFedYogi",
+    "FlameRobust",
+    "FlameScaffold",
     "GateNoise",
+    "GlmFit",
+    "GlmPath",
     "GridExchange",
     "LinearModel",
     "MessageTypes",
@@ -61,18 +89,26 @@ __all__ = [
     "Refusal",
     "Roster",
     "RoundNoise",
+    "SecureGrid",
+    "Separated",
     "SiteLost",
     "SiteSums",
     "StrategyError",
     "UnusableReply",
     "ask_gates",
+    "fit_cox",
     "fit_elastic_net",
     "fit_fista",
+    "fit_glm",
+    "fit_glm_path",
+    "fit_on_whoever_stays",
     "load_model",
     "output_folder",
     "read_noise",
     "refusal_table",
     "save_model",
+    "secure",
+    "split_local",
     "sum_of_sites",
     "write_report_json",
 ]

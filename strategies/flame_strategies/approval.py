@@ -14,11 +14,12 @@ Invariants:
 
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
+from flame_strategies.deadlines import Told, read_told
 from flame_strategies.errors import NotEnoughNodes
 
 STATUS_MESSAGE = "query.flame_status"
@@ -81,12 +82,14 @@ class Roster:
         refusals: Nodes whose gate said no, with code and reason.
         silent: Nodes that did not answer in time.
         ungated: Nodes without a gate that are left out.
+        told: What the gates of approved nodes tell of the terms.
     """
 
     approved: tuple[int, ...]
     refusals: Mapping[int, Refusal]
     silent: tuple[int, ...] = ()
     ungated: tuple[int, ...] = ()
+    told: Mapping[int, Told] = field(default_factory=dict, compare=False)
 
     def require(self, min_nodes: int) -> tuple[int, ...]:
         """The approved nodes, if there are enough.
@@ -146,6 +149,7 @@ def read_roster(asked: Collection[int], replies: Iterable[Message], *, allow_ung
     ungated: set[int] = set()
     silent = set(asked)
     refusals: dict[int, Refusal] = {}
+    told: dict[int, Told] = {}
     for reply in replies:
         node = reply.metadata.src_node_id
         if node not in silent:  # not asked, or a second answer: the first counts
@@ -161,6 +165,7 @@ def read_roster(asked: Collection[int], replies: Iterable[Message], *, allow_ung
             ungated.add(node)
         elif status == ("approved", 0):
             approved.add(node)
+            told[node] = read_told(reply.content.config_records[GATE_RECORD])
         else:
             word, code = status
             refusals[node] = Refusal(node, code, REFUSAL_NAMES.get(code, "UNKNOWN"), f"the approval is {word}")
@@ -172,6 +177,7 @@ def read_roster(asked: Collection[int], replies: Iterable[Message], *, allow_ung
         refusals=dict(sorted(refusals.items())),
         silent=tuple(sorted(silent)),
         ungated=tuple(sorted(ungated)),
+        told=dict(sorted(told.items())),
     )
 
 

@@ -101,8 +101,8 @@ class FlameDpFedAvg(FlameFedAvg):
     """Federated averaging that looks for the clipping norm, with FedAvgM's server step.
 
     Attributes:
-        clip_norm: The norm that the next round asks for. Set it to resume.
-        velocity: FedAvgM's v; None before the first round. Set it to resume.
+        clip_norm: The norm that the next round asks for.
+        velocity: FedAvgM's v; None before the first round.
     """
 
     def __init__(self, *, clipping: ClipTerms, learning_rate: float = 1.0, momentum: float = 0.0, **terms: Any) -> None:
@@ -144,3 +144,16 @@ class FlameDpFedAvg(FlameFedAvg):
         old = self.velocity or {name: np.zeros(array.shape) for name, array in model.items()}
         self.velocity = {n: self.momentum * old[n] + (mean[n] - model[n].astype(np.float64)) for n in model}
         return {n: model[n].astype(np.float64) + self.learning_rate * v for n, v in self.velocity.items()}
+
+    def save_state(self) -> dict[str, npt.NDArray[Any]]:
+        """The search (``clip``: the next norm and the largest one) and FedAvgM's v, as ``v/NAME``."""
+        velocity = {f"v/{name}": array for name, array in (self.velocity or {}).items()}
+        return {"clip": np.array([self.clip_norm, self._most]), **velocity}
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take back what `save_state` gave."""
+        clip = state.get("clip")
+        if clip is None or clip.shape != (2,) or any(not n.startswith("v/") for n in state if n != "clip"):
+            raise ValueError("this is no search for a clipping norm")
+        self.clip_norm, self._most = (float(value) for value in clip)
+        self.velocity = {n.removeprefix("v/"): a for n, a in state.items() if n != "clip"} or None

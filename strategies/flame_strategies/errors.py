@@ -5,7 +5,9 @@
     StrategyError
     ├── NotEnoughNodes   fewer nodes than the analysis demands agreed, or contributed
     ├── SiteLost         a node that took part in an exact computation no longer does
-    └── UnusableReply    a node's reply does not have the agreed names, shapes or finite values
+    ├── UnusableReply    a node's reply does not have the agreed names, shapes or finite values
+    ├── MessageTooLarge  a message that no node would read
+    └── CheckpointError  a checkpoint that cannot be written, or does not fit the fit that it should continue
 
 Each message is one sentence or table that names nodes, codes and mends; none carries a value from a node's
 data.
@@ -34,3 +36,11 @@ class SiteLost(StrategyError):  # noqa: N818 -- reads as what happened
 
 class UnusableReply(StrategyError):  # noqa: N818 -- reads as what happened
     """A node's reply lacks an agreed array, or has one of another shape or type, or not finite."""
+
+
+class MessageTooLarge(StrategyError):  # noqa: N818 -- reads as what happened
+    """A message is larger than nodes or hubs take, or its answer larger than the gates let out."""
+
+
+class CheckpointError(StrategyError):
+    """A checkpoint cannot be written, or is damaged, or belongs to another fit."""

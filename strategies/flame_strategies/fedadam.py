@@ -62,6 +62,25 @@ class AdamState:
             v={name: np.full(array.shape, terms.tau**2) for name, array in model.items()},
         )
 
+    def as_arrays(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Both moments in one mapping, as ``m/NAME`` and ``v/NAME``."""
+        return {f"{kind}/{name}": a for kind, moment in (("m", self.m), ("v", self.v)) for name, a in moment.items()}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> "AdamState":
+        """What `as_arrays` joined.
+
+        Raises:
+            ValueError: It is none.
+        """
+        m, v = (
+            {name.removeprefix(kind): array for name, array in arrays.items() if name.startswith(kind)}
+            for kind in ("m/", "v/")
+        )
+        if not m or m.keys() != v.keys() or len(m) + len(v) != len(arrays):
+            raise ValueError("these are no first and second moments")
+        return cls(m, v)
+
 
 def adam_step(
     model: Arrays, mean: Arrays, state: AdamState, terms: AdamTerms
@@ -81,7 +100,7 @@ class FlameFedAdam(FlameFedAvg):
     """Federated averaging with an Adam step at the server.
 
     Attributes:
-        state: The moments; None before the first round. Set it to resume.
+        state: The moments; None before the first round.
     """
 
     def __init__(self, *, adam: AdamTerms | None = None, **terms: Any) -> None:
@@ -95,3 +114,11 @@ class FlameFedAdam(FlameFedAvg):
         state = self.state or AdamState.start(model, self.adam)
         moved, self.state = adam_step(model, mean, state, self.adam)
         return moved
+
+    def save_state(self) -> dict[str, npt.NDArray[Any]]:
+        """The moments, as ``m/NAME`` and ``v/NAME``."""
+        return {} if self.state is None else self.state.as_arrays()
+
+    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take back the moments."""
+        self.state = AdamState.from_arrays(state) if state else None

@@ -14,9 +14,10 @@ Invariants:
   formed.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,9 @@ from flwr.serverapp import Grid
 
 from flame_strategies.approval import Refusal, missing_answers, read_refusal
 from flame_strategies.errors import NotEnoughNodes, SiteLost, UnusableReply
+from flame_strategies.secure_grid import secure
+
+log = logging.getLogger("flwr.flame_strategies")
 
 SUMS_RECORD = "sums"
 
@@ -70,7 +74,7 @@ def sum_of_sites(
     """Send one message to each node and sum the arrays of the replies.
 
     Args:
-        grid: Flower's grid.
+        grid: Flower's grid; where the terms want answers masked, only their sum is unmasked (`secure_grid`).
         node_ids: The nodes to ask, as a rule `Roster.approved`.
         message_type: For instance ``query.moments``.
         content: What every node receives.
@@ -86,7 +90,8 @@ def sum_of_sites(
     """
     asked = sorted(set(node_ids))
     messages = [Message(content, message_type=message_type, dst_node_id=node) for node in asked]
-    replies = {reply.metadata.src_node_id: reply for reply in grid.send_and_receive(messages, timeout=timeout)}
+    answers = secure(grid).send_and_receive(messages, timeout=timeout)
+    replies = {reply.metadata.src_node_id: reply for reply in answers}
     refusals = [refusal for reply in replies.values() if (refusal := read_refusal(reply)) is not None]
     refusals += missing_answers(asked, replies, message_type)
     refusals.sort()
@@ -186,6 +191,39 @@ class GridExchange:
         self.sites = result.nodes
         self.history.append((message_type, result.metrics, result.refusals))
         return result.arrays
+
+
+Fit = TypeVar("Fit")
+
+
+def fit_on_whoever_stays(
+    fit: Callable[[GridExchange], Fit], grid: Grid, node_ids: Iterable[int], *, min_nodes: int, timeout: float
+) -> tuple[Fit, tuple[int, ...]]:
+    """Run a fit; where a node is lost in the middle, run it again on those that are left.
+
+    Args:
+        fit: Given an exchange, computes something that is exact for one set of nodes.
+        grid: Flower's grid.
+        node_ids: The nodes to ask.
+        min_nodes: So many must be left.
+        timeout: Seconds to wait for replies.
+
+    Returns:
+        What `fit` gave, and the nodes that it is about.
+
+    Raises:
+        NotEnoughNodes: Fewer than `min_nodes` are left.
+    """
+    nodes = tuple(sorted(set(node_ids)))
+    while True:
+        exchange = GridExchange(grid, nodes, min_nodes=min_nodes, timeout=timeout)
+        try:
+            return fit(exchange), exchange.sites
+        except SiteLost as lost:
+            nodes = tuple(node for node in exchange.sites if node not in lost.node_ids)
+            log.warning("%s The fit begins again on %d nodes.", lost, len(nodes))
+            if len(nodes) < min_nodes:
+                raise NotEnoughNodes(f"{len(nodes)} of the required {min_nodes} nodes are left. {lost}") from lost
 
 
 def _arrays(reply: Message, record: str) -> dict[str, npt.NDArray[Any]]:

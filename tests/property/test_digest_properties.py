@@ -17,7 +17,16 @@ from tests.support.gates import ENFORCED, make_fab, manifest_from, terms_table, 
 
 # Every field stated, so that every field can be changed.
 FULL = terms_table(
-    privacy=ENFORCED | {"metric_share": 0.2, "adaptive_clip": True},
+    privacy=ENFORCED | {"metric_share": 0.2, "adaptive_clip": True, "trust": "local"},
+    secure_aggregation={
+        "required": False,
+        "dropouts": 1,
+        "colluding": 1,
+        "weight": "num-examples",
+        "support": {"arrays/w": ["DIZ-1"]},
+        "min_total": 12,
+        "min_total_of": ["arrays/n"],
+    },
     disclosure={
         "min_cell": 10,
         "counts": "suppress",
@@ -119,6 +128,8 @@ def changed(value: Any) -> Any:
 FIXED = {
     ("schema",),
     ("privacy", "unit"),
+    ("privacy", "trust"),  # "distributed" needs masks, and these need min_sites
+    ("secure_aggregation", "required"),
     ("privacy", "ground"),
     ("privacy", "mechanism"),
     ("disclosure", "most_noise"),
@@ -143,7 +154,7 @@ def test_every_field_of_the_format_is_stated_above() -> None:
     unset = {path[-1] for path in missing}
     alternatives = {"length", "min", "max", "one_of", "features_file", "value"}  # to what is stated
     alternatives |= {"blocks", "slot_seconds", "sample_rate", "steps", "clip_share"}  # of other claims
-    alternatives |= {"contributors", "largest_share", "denominator"}  # of claims without noise
+    alternatives |= {"contributors", "largest_share", "denominator", "max_abs"}  # of claims without noise
     assert unset <= alternatives
 
 

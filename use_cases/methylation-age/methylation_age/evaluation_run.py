@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from flame_strategies.approval import GATE_RECORD
+from flame_strategies.secure_grid import secure
+from flame_strategies.secure_replies import MASKED_SITES
 from flame_strategies.sums import add_up, to_records
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -24,16 +26,23 @@ class Evaluation:
     """How a clock does, by DIZ and over all.
 
     Attributes:
-        by_site: Accuracy by the DIZ's name, in the order of the node ids.
+        by_site: Accuracy by the DIZ's name, in the order of the node ids; none where answers are masked.
         overall: Over all test samples of these DIZ, None if no DIZ answered.
         decades: Counts, age decade by predicted decade.
         refused: How many DIZ did not answer, or refused.
+        sites: How many did answer.
     """
 
     by_site: Mapping[str, Accuracy]
     overall: Accuracy | None
     decades: npt.NDArray[np.int64]
     refused: int
+    sites: int = 0
+
+    @property
+    def is_masked(self) -> bool:
+        """Whether the DIZ's answers were masked, so that there are no figures by DIZ."""
+        return self.sites > 0 and not self.by_site
 
 
 def evaluate_clock(grid: Grid, nodes: Iterable[int], clock: Clock, timeout: float) -> Evaluation:
@@ -48,7 +57,8 @@ def evaluate_clock(grid: Grid, nodes: Iterable[int], clock: Clock, timeout: floa
     content = to_records({"arrays": clock.weights(), "config": clock.config()})
     asked = sorted(nodes)
     messages = [Message(content, message_type="evaluate", dst_node_id=node) for node in asked]
-    replies = {reply.metadata.src_node_id: reply for reply in grid.send_and_receive(messages, timeout=timeout)}
+    answers = secure(grid).send_and_receive(messages, timeout=timeout)
+    replies = {reply.metadata.src_node_id: reply for reply in answers}
     updates: dict[int, dict[str, npt.NDArray[Any]]] = {}
     by_site: dict[str, Accuracy] = {}
     for node in asked:
@@ -57,8 +67,9 @@ def evaluate_clock(grid: Grid, nodes: Iterable[int], clock: Clock, timeout: floa
             continue
         updates[node] = {name: array.numpy() for name, array in reply.content["evaluation"].items()}
         gate = reply.content.config_records.get(GATE_RECORD, {})
-        by_site[str(gate.get("node", f"node {node}"))] = accuracy(updates[node])
+        if MASKED_SITES not in gate:  # else the hub can read the sum over the DIZ alone, and no DIZ's figures
+            by_site[str(gate.get("node", f"node {node}"))] = accuracy(updates[node])
     if not updates:
         return Evaluation({}, None, np.zeros((0, 0), dtype=np.int64), len(asked))
     total = add_up(updates)
-    return Evaluation(by_site, accuracy(total), total["decades"], len(asked) - len(updates))
+    return Evaluation(by_site, accuracy(total), total["decades"], len(asked) - len(updates), len(updates))

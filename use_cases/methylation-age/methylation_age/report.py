@@ -64,7 +64,7 @@ def _headline(name: str, evaluation: Evaluation) -> list[dict[str, str]]:
     overall = evaluation.overall
     if overall is None:
         return []
-    note = f"{overall.n} test samples at {len(evaluation.by_site)} DIZ, from sums of errors"
+    note = f"{overall.n} test samples at {evaluation.sites} DIZ, from sums of errors"
     return [
         {"label": f"{TITLES[name]}: mean absolute error", "value": f"{number(overall.mae)} years", "note": note},
         {"label": f"{TITLES[name]}: correlation with age", "value": number(overall.r, 3), "note": note},
@@ -91,9 +91,13 @@ def _notes(
             f"columns of the second-moment matrix left the DIZ. Its optimality conditions hold over all CpGs, for all "
             f"penalties and folds, to {path['kkt_gap']:.1e} of the penalty."
         )
+        masked = any(evaluation.is_masked for evaluation in evaluations.values())
         notes.append(
-            "Sums over fewer patients than CpGs say much about the patients. Without secure aggregation, what protects "
-            "them is the steward's decision to approve this analysis, not arithmetic."
+            "Secure aggregation: the hub could read sums over all DIZ alone. Sums over fewer patients than CpGs still "
+            "say much about the patients together, which no mask hides."
+            if masked
+            else "Sums over fewer patients than CpGs say much about the patients. Without secure aggregation, what "
+            "protects them is the steward's decision to approve this analysis, not arithmetic."
         )
     if not roster.refusals and not roster.silent:
         notes.append(f"All {len(roster.approved)} DIZ approved.")

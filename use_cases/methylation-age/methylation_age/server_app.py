@@ -10,9 +10,10 @@ from logging import getLogger
 from typing import Any
 
 from flame_strategies.approval import ask_gates
+from flame_strategies.elastic_net import PathStep
 from flame_strategies.fedavg import FlameFedAvg
 from flame_strategies.output import output_folder, write_report_json
-from flame_strategies.sums import GridExchange
+from flame_strategies.sums import fit_on_whoever_stays
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
@@ -58,20 +59,22 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def _elastic_net(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results: Results) -> None:
-    exchange = GridExchange(grid, nodes, min_nodes=int(config["min-nodes"]), timeout=float(config["timeout"]))
-    fit = run_elastic_net(
-        exchange,
-        ElasticNetSettings.from_config(config),
-        lambda step: _log.info(
-            "penalty %d of %d: %d CpGs in the model, %d exchanges",
-            step.index + 1,
-            step.count,
-            step.support,
-            step.rounds,
-        ),
+    settings = ElasticNetSettings.from_config(config)
+    fit, _ = fit_on_whoever_stays(
+        lambda exchange: run_elastic_net(exchange, settings, _tell_step),
+        grid,
+        nodes,
+        min_nodes=int(config["min-nodes"]),
+        timeout=float(config["timeout"]),
     )
     results.clocks[ELASTIC_NET] = fit.clock
     results.training[ELASTIC_NET] = fit.training()
+
+
+def _tell_step(step: PathStep) -> None:
+    _log.info(
+        "penalty %d of %d: %d CpGs in the model, %d exchanges", step.index + 1, step.count, step.support, step.rounds
+    )
 
 
 def _mlp(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results: Results) -> None:
@@ -82,8 +85,13 @@ def _mlp(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results:
     if public:
         inputs = mlp_run.public_inputs(str(config["panel"]), count)
     else:
-        exchange = GridExchange(grid, nodes, min_nodes=min_nodes, timeout=timeout)
-        inputs = mlp_run.federated_inputs(exchange, count)
+        inputs, _ = fit_on_whoever_stays(
+            lambda exchange: mlp_run.federated_inputs(exchange, count),
+            grid,
+            nodes,
+            min_nodes=min_nodes,
+            timeout=timeout,
+        )
     recipe = mlp.Recipe.from_config(config)
     start = mlp.initial_weights(count, recipe, int(config["seed"]))
     settings = ConfigRecord(inputs.clock(start, recipe).config())

@@ -1,0 +1,137 @@
+"""Counts that are added up only where their total over all DIZ is at least k: the DIZ's half, pure.
+
+The counts stay at the DIZ while a minimum-count test (`threshold_test`) finds out which totals reach k; then the others
+are set to zero, and what is left is masked as ever. All DIZ of the sum are needed until then; who is lost ends it. What
+one DIZ sends another in the test is sealed with the set-up's channel keys: the hub relays it.
+"""
+
+import base64
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import Field
+
+from flame_fl.contract.canonical import canonical_json
+from flame_fl.contract.errors import InputError
+from flame_fl.secagg.epoch import Epoch, channel_key
+from flame_fl.secagg.errors import MaskError
+from flame_fl.secagg.keys import seal, unseal
+from flame_fl.secagg.messages import Number, Strict, TestStep
+from flame_fl.secagg.node import Member, Opening
+from flame_fl.secagg.streams import Words
+from flame_fl.secagg.threshold_terms import CountTest
+from flame_fl.secagg.threshold_test import Party, Step
+
+
+class Held(Strict):
+    """What waits for the result of a test; secret, and stored between messages."""
+
+    index: Number
+    exchange: int
+    """The one whose messages are expected next."""
+    layout: str
+    bits: int
+    spans: tuple[tuple[int, int], ...] = Field(max_length=1000)
+    """Where in the vector the counts are: from, to."""
+    vector: str
+    party: str
+
+    def words(self) -> Words:
+        """The vector, to be masked."""
+        raw = base64.b64decode(self.vector)
+        return (np.frombuffer(raw, np.uint32) if self.bits == 32 else np.frombuffer(raw, np.uint64)).copy()
+
+
+def begin(
+    member: Member, state: Epoch, opening: Opening, *, layout: str, vector: Words, spans: tuple[tuple[int, int], ...],
+    least: int,
+) -> tuple[Held, dict[str, bytes]]:  # fmt: skip
+    """Hold a vector back, and begin the test of its counts.
+
+    Args:
+        member: This DIZ.
+        state: Its set-up.
+        opening: The sum that the vector is for.
+        layout: How the vector is read, as text.
+        vector: Shape (m,).
+        spans: Where the counts are in it.
+        least: k.
+
+    Returns:
+        What is to be stored, and what is to be sent to each other DIZ, sealed.
+
+    Raises:
+        MaskError: The counts are too many for a test, or there is no unused key.
+    """
+    if state.next is None:
+        raise MaskError("there is no unused key in this set-up")
+    signed = vector.view(np.int32 if vector.itemsize == 4 else np.int64)
+    counts = np.concatenate([signed[start:end] for start, end in spans])
+    parties = tuple(sorted(opening.sealed))
+    try:
+        test = CountTest.of(parties, least, len(counts), bytes.fromhex(opening.context), max(1, member.colluding))
+        step = Party.start(test, member.party, counts)
+    except InputError as err:
+        raise MaskError(f"minimum-count test: {err.message}") from err
+    held = Held(
+        index=state.next.index,
+        exchange=1,
+        layout=layout,
+        bits=8 * vector.itemsize,
+        spans=spans,
+        vector=base64.b64encode(vector.tobytes()).decode(),
+        party=base64.b64encode(step.party.to_bytes()).decode(),
+    )
+    return held, _sealed(member, state, held, step)
+
+
+def take(
+    member: Member, state: Epoch, held: Held, request: TestStep, received: Mapping[str, bytes]
+) -> tuple[Held, dict[str, bytes], bool]:
+    """Take what all others sent in one exchange.
+
+    Returns:
+        What is to be stored, what is to be sent, and whether the test is over: the vector then holds zeros where a
+        total does not reach k, and may be masked.
+
+    Raises:
+        MaskError: A message is missing or was changed, or is of another exchange.
+    """
+    if (request.epoch, request.index, request.exchange) != (state.epoch, held.index, held.exchange):
+        raise MaskError("a message of a minimum-count test is of another exchange than the one that is expected")
+    opened = {
+        party: unseal(_key(state, party), text, _about(state, held, held.exchange, (party, member.party)))
+        for party, text in received.items()
+        if party in state.holders and party != member.party
+    }
+    try:
+        step = Party.from_bytes(base64.b64decode(held.party)).step(opened)
+    except InputError as err:
+        raise MaskError(f"minimum-count test: {err.message}") from err
+    if step.reached is None:
+        after = held.model_copy(
+            update={"exchange": held.exchange + 1, "party": base64.b64encode(step.party.to_bytes()).decode()}
+        )
+        return after, _sealed(member, state, after, step), False
+    vector, offset = held.words(), 0
+    for start, end in held.spans:
+        vector[start:end] = np.where(step.reached[offset : offset + end - start], vector[start:end], 0)
+        offset += end - start
+    return held.model_copy(update={"vector": base64.b64encode(vector.tobytes()).decode(), "party": ""}), {}, True
+
+
+def _sealed(member: Member, state: Epoch, held: Held, step: Step) -> dict[str, bytes]:
+    return {
+        party: seal(_key(state, party), text, _about(state, held, held.exchange, (member.party, party)))
+        for party, text in step.send.items()
+    }
+
+
+def _key(state: Epoch, party: str) -> bytes:
+    if state.setup is None or party not in state.holders:
+        raise MaskError("a site is not in the set-up")
+    return channel_key(bytes.fromhex(state.channel), bytes.fromhex(state.holders[party]), state.setup)
+
+
+def _about(state: Epoch, held: Held, exchange: int, route: tuple[str, str]) -> bytes:
+    return canonical_json(["minimum-count", state.setup, held.index, exchange, *route])

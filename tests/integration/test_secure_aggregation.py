@@ -1,0 +1,142 @@
+"""Secure aggregation in whole simulations: strategies that know nothing of it, nodes that are lost, nothing plain."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.integration.runs import APPS, audit, edited, rows
+
+MASKED = APPS / "masked"
+NODES = ("--nodes", "5")
+SUM_ERROR = 5 / 2**39  # five sites, half a unit each, of 2^-40: 2^63 / (5 · 1000) is above 2^50, far finer
+MEAN_ERROR = 5 / (2 * 2**14) / 15 + 1e-6  # 2^31 / (5 · 16 · 1000) is above 2^14; and float32's own rounding
+
+
+def contribution(site: int, w: np.ndarray) -> np.ndarray:
+    """As the app computes it."""
+    return w + np.sqrt(np.arange(12).reshape(4, 3) + site) / 7
+
+
+def mean_of(sites: list[int], w: np.ndarray) -> np.ndarray:
+    """The weighted mean over sites."""
+    return sum((site + 1) * contribution(site, w) for site in sites) / sum(site + 1 for site in sites)
+
+
+def after(rounds: list[list[int]]) -> np.ndarray:
+    """The model after rounds of these sites."""
+    w = np.zeros((4, 3))
+    for sites in rounds:
+        w = mean_of(sites, w)
+    return w
+
+
+def seen(folder: Path) -> dict:
+    return json.loads((folder / "seen.json").read_text())
+
+
+def model(folder: Path) -> np.ndarray:
+    return np.array(json.loads((folder / "w.json").read_text()))
+
+
+EVERYBODY = [0, 1, 2, 3, 4]
+
+
+def test_sums_and_means_are_those_of_the_sites(simulate, tmp_path) -> None:
+    """Counts exactly, real numbers up to the fixed point; the strategies are those that know nothing of masks."""
+    assert simulate(MASKED, *NODES, "--out", tmp_path / "run").code == 0
+    found = seen(tmp_path / "run")
+    assert found["sums"]["n"] == [15, 50]
+    assert found["sums"]["x"] == pytest.approx([1.5, -3.0, 5.0], abs=SUM_ERROR)
+    assert model(tmp_path / "run") == pytest.approx(after([EVERYBODY] * 3), abs=3 * MEAN_ERROR)
+
+
+def test_every_reply_of_a_round_is_the_same_mean(simulate, tmp_path) -> None:
+    """Of no site's own model anything is handed out: neither to the strategy nor in the metrics."""
+    assert simulate(MASKED, *NODES, "--out", tmp_path / "run").code == 0
+    for number in (1, 2, 3):
+        handed = [row[2:] for row in seen(tmp_path / "run")["replies"] if row[0] == number]
+        assert len(handed) == 5
+        assert all(row == handed[0] for row in handed)
+        assert handed[0][1] == {"num-examples": 3.0, "loss": pytest.approx(55 / 15, abs=1e-5)}
+        assert handed[0][2] == 5
+
+
+@pytest.mark.parametrize(
+    ("lost", "rounds"),
+    [
+        ("4:2", [EVERYBODY, [0, 1, 2, 3], EVERYBODY]),
+        ("3:2 4:2", [EVERYBODY, [0, 1, 2], EVERYBODY]),
+        ("0:1 4:3", [[1, 2, 3, 4], EVERYBODY, [0, 1, 2, 3]]),
+    ],
+)
+def test_the_mean_is_that_of_the_sites_that_are_left(simulate, tmp_path, lost: str, rounds: list[list[int]]) -> None:
+    """A site whose sandbox fails is not in the round's mean; it is back after a new set-up."""
+    assert simulate(MASKED, *NODES, "-c", f'lost="{lost}"', "--out", tmp_path / "run").code == 0
+    assert model(tmp_path / "run") == pytest.approx(after(rounds), abs=3 * MEAN_ERROR)
+    told = {number: {row[4] for row in seen(tmp_path / "run")["replies"] if row[0] == number} for number in (1, 2, 3)}
+    assert told == {number: {len(sites)} for number, sites in enumerate(rounds, 1)}
+
+
+def test_beyond_the_allowed_losses_nothing_is_unmasked(simulate, tmp_path) -> None:
+    """Three of five are lost, two may be: the run ends with a sentence, and no gate gave a share for that sum."""
+    done = simulate(MASKED, *NODES, "-c", 'lost="2:2 3:2 4:2"', "--out", tmp_path / "run")
+    assert done.code == 1
+    assert "2 of the 5 sites of a masked sum are left, 3 are the fewest" in done.err
+    for node in ("DIZ-1", "DIZ-2"):
+        state = tmp_path / "run" / "nodes" / node / "state.db"
+        asked = [entry["message_type"] for entry in audit(state, "secure-aggregation")]
+        assert asked.count("query.flame_sa_unmask") == 2  # of the sums, and of the first round
+
+
+def test_what_left_a_gate_is_masked(simulate, tmp_path) -> None:
+    """The same run twice: what the audit log says left differs in every bit, and the sums do not."""
+    hashes = []
+    for name in ("one", "two"):
+        assert simulate(MASKED, *NODES, "--out", tmp_path / name).code == 0
+        left = audit(tmp_path / name / "nodes" / "DIZ-1" / "state.db", "released")
+        assert [entry["masked"]["index"] for entry in left] == [1, 2, 3, 4]
+        assert all(entry["arrays"][0][:2] == ["flame_masked", "vector"] for entry in left)
+        hashes.append([entry["content"] for entry in left])
+    assert not set(hashes[0]) & set(hashes[1])
+    assert (model(tmp_path / "one") == model(tmp_path / "two")).all()
+
+
+def test_no_key_is_left_when_the_run_is_over(simulate, tmp_path) -> None:
+    """The state knows that there was a set-up, and nothing else of it."""
+    assert simulate(MASKED, *NODES, "--out", tmp_path / "run").code == 0
+    state = tmp_path / "run" / "nodes" / "DIZ-1" / "state.db"
+    assert rows(state, "SELECT epoch, state FROM masks") == [(1, "")]
+
+
+def test_three_sites_of_which_one_is_lost_are_refused(simulate, tmp_path) -> None:
+    """The terms ask for five sites in a set-up: three do not make one."""
+    done = simulate(MASKED, "--nodes", "3", "--out", tmp_path / "run")
+    assert done.code == 3
+
+
+MIN_TOTAL = ("pyproject.toml", "dropouts = 2\n", 'dropouts = 2\nmin_total = 16\nmin_total_of = ["sums/n"]\n')
+
+
+def test_only_totals_that_are_large_enough_are_added_up(simulate, tmp_path) -> None:
+    """Of the totals 15 and 50 the first does not reach 16: the hub gets 0 for it, though each gate had a count."""
+    app = edited(MASKED, tmp_path / "app", MIN_TOTAL)
+    assert simulate(app, *NODES, "--out", tmp_path / "run").code == 0
+    assert seen(tmp_path / "run")["sums"]["n"] == [0, 50]
+    assert seen(tmp_path / "run")["sums"]["x"] == pytest.approx([1.5, -3.0, 5.0], abs=SUM_ERROR)
+
+
+def test_a_total_that_just_reaches_it_is_added_up(simulate, tmp_path) -> None:
+    """15 of 15."""
+    app = edited(MASKED, tmp_path / "app", tuple(text.replace("= 16", "= 15") for text in MIN_TOTAL))
+    assert simulate(app, *NODES, "--out", tmp_path / "run").code == 0
+    assert seen(tmp_path / "run")["sums"]["n"] == [15, 50]
+
+
+def test_a_cell_size_below_each_sites_own_rule_is_refused(simulate, tmp_path) -> None:
+    """What takes a rule's place is not weaker than it."""
+    app = edited(MASKED, tmp_path / "app", tuple(text.replace("= 16", "= 2") for text in MIN_TOTAL))
+    done = simulate(app, *NODES, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "takes the place of disclosure.min_cell" in done.err
