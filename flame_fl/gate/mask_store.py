@@ -14,7 +14,7 @@ class MaskStore:
         return (rows[0][0], rows[0][1]) if rows else (0, "")
 
     def put_mask_state(self, run_id: str, epoch: int, state: str) -> None:
-        """Replace it. What stood there before is overwritten on disk."""
+        """Replace it. Pages that held it before are overwritten; the log of changes, when the run ends."""
         self._db.execute(
             "INSERT INTO masks(run_id, epoch, state) VALUES(?,?,?)"
             " ON CONFLICT(run_id) DO UPDATE SET epoch=excluded.epoch, state=excluded.state",

@@ -130,7 +130,8 @@ def _sealed(member: Member, state: Epoch, held: Held, step: Step) -> dict[str, b
 def _key(state: Epoch, party: str) -> bytes:
     if state.setup is None or party not in state.holders:
         raise MaskError("a site is not in the set-up")
-    return channel_key(bytes.fromhex(state.channel), bytes.fromhex(state.holders[party]), state.setup)
+    own, theirs = bytes.fromhex(state.channel), bytes.fromhex(state.holders[party])
+    return channel_key(own, theirs, state.setup)
 
 
 def _about(state: Epoch, held: Held, exchange: int, route: tuple[str, str]) -> bytes:

@@ -5,8 +5,9 @@ A number x with |x| ≤ B becomes q = round(x · s), where s = 2^k is the larges
     n · (B · s + 1) ≤ 2^(bits - 1) - 1
 
 so that |Σq| < 2^(bits - 1) whoever takes part: the range holds by construction. The sum is off by n / (2s) at most, and
-exact for whole numbers where s ≥ 1. A weighted mean adds up w · x and w: B is then the bound times the largest weight,
-and the mean's numbers are off by n / (2s · Σw).
+with 64 bits by 512 / s more, since what is read is a float64 of 53 bits; it is exact for whole numbers where s ≥ 1. A
+weighted mean adds up w · x and w: B is then the bound times the largest weight, and the mean's numbers are off by that
+over Σw.
 
 The layout travels beside the vector, as text: every DIZ derives the same from the same terms, and the hub compares.
 """
@@ -38,8 +39,21 @@ class Part(Strict):
     record: str
     name: str
     where: Literal["array", "metric", "below-clip"]
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: Literal[
+        "bool",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+        "uint8",
+        "uint16",
+        "uint32",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+    ]
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
     how: Literal["sum", "mean", "weighted"]
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     """s: this is added up for the number 1."""
@@ -129,6 +143,6 @@ def error_of(layout: Layout, sites: int) -> Mapping[tuple[str, str], float]:
     return {
         (p.record, p.name): 0.0
         if p.scale == 1 and p.dtype.startswith(("int", "uint", "bool"))
-        else sites / (2 * p.scale)
+        else (sites / 2 + (512 if layout.bits == 64 else 0)) / p.scale  # half a unit of float64 at 2^62
         for p in layout.parts
     }

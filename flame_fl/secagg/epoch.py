@@ -20,11 +20,11 @@ class Sum(Strict):
     """One sum, from the key that was published for it to its unmasking."""
 
     index: Number
-    seed: Hex32 | None
+    seed: Hex32 | None = Field(repr=False)
     """Of the own mask; None once the vector is masked."""
-    key: Hex32 | None
+    key: Hex32 | None = Field(repr=False)
     """The private X25519 key; None likewise."""
-    own_shares: tuple[Hex32, Hex32]
+    own_shares: tuple[Hex32, Hex32] = Field(repr=False)
     """The DIZ's own share of its seed and of its key."""
     context: Hex32 | None = None
     """What the sum is bound to; None before the vector is masked."""
@@ -43,7 +43,7 @@ class Epoch(Strict):
     """One set-up of one run at one DIZ."""
 
     epoch: Number
-    channel: Hex32
+    channel: Hex32 = Field(repr=False)
     """Private key for sealed messages."""
     dropouts: int
     colluding: int
@@ -110,5 +110,5 @@ def pair_stream(private: bytes, public: bytes, context: str, parties: tuple[str,
 
 
 def channel_key(private: bytes, public: bytes, setup: str) -> bytes:
-    """Key of the sealed messages between two DIZ."""
+    """Key of the sealed messages between two DIZ. Who seals for whom is in what each is bound to."""
     return derive(agree(private, public), salt=bytes.fromhex(setup), info=b"channel")

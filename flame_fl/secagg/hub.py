@@ -6,7 +6,7 @@ committed to and every key is public, so that a wrong one is noticed, and others
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import combinations, islice
+from random import SystemRandom
 
 from flame_fl.secagg.epoch import commitment_of, context_of, pair_stream, places, seed_stream
 from flame_fl.secagg.errors import MaskError
@@ -20,6 +20,9 @@ _MOST_TRIES = 1000
 
 def requests(published: Mapping[str, Published]) -> dict[str, MaskRequest]:
     """What each DIZ is told of a sum over all that published a key for it."""
+    for party, said in published.items():
+        if said.key.party != party or not published.keys() - {party} <= said.shares.keys():
+            raise MaskError(f"what {party} published is not its own, or not for every site in the sum")
     keys = tuple(published[party].key for party in sorted(published))
     return {
         party: MaskRequest(
@@ -60,11 +63,19 @@ def remove_masks(
     plus: list[bytes] = []
     minus: list[bytes] = []
     for party in survivors:
-        shares = {place[a]: bytes.fromhex(said.seeds[party]) for a, said in answers.items() if party in said.seeds}
+        shares = {
+            place[a]: bytes.fromhex(said.seeds[party])
+            for a, said in answers.items()
+            if a in place and party in said.seeds
+        }
         seed = _opened(shares, threshold, partial(_is_seed, keys[party]))
         minus.append(seed_stream(seed, context, party))
     for party in sorted(keys.keys() - set(survivors)):
-        shares = {place[a]: bytes.fromhex(said.keys[party]) for a, said in answers.items() if party in said.keys}
+        shares = {
+            place[a]: bytes.fromhex(said.keys[party])
+            for a, said in answers.items()
+            if a in place and party in said.keys
+        }
         key = _opened(shares, threshold, partial(_is_key, keys[party]))
         for other in survivors:
             stream = pair_stream(key, bytes.fromhex(keys[other].mask), context, (party, other))
@@ -84,8 +95,8 @@ def _opened(shares: Mapping[int, bytes], threshold: int, fits: Callable[[bytes],
     """The secret that fits what was published of it."""
     if len(shares) < threshold:
         raise MaskError(f"{len(shares)} sites sent a share that is needed, {threshold} must")
-    for chosen in islice(combinations(sorted(shares), threshold), _MOST_TRIES):
-        secret = join({place: shares[place] for place in chosen}, threshold)
+    for _ in range(_MOST_TRIES):  # at random: in order, all of the first ones would hold the first share
+        secret = join({place: shares[place] for place in SystemRandom().sample(sorted(shares), threshold)}, threshold)
         if fits(secret):
             return secret
     raise MaskError("the shares that were sent do not fit what was published; a site sent a wrong one")

@@ -72,6 +72,7 @@ class Member:
 class Opening:
     """A sum that may be masked: who is in it, and the keys of all streams."""
 
+    index: int
     context: str
     sealed: Mapping[str, str]
     plus: tuple[bytes, ...] = field(repr=False)
@@ -140,6 +141,8 @@ def open_sum(member: Member, state: Epoch, request: MaskRequest) -> Opening:
     mine = keys.get(member.party)
     if mine is None or mine.mask != public_of(bytes.fromhex(own.key)).hex():
         raise MaskError("this site's own key is not in the sum")
+    if state.last is not None and not keys.keys() <= set(state.last.listed or {*state.last.sealed, member.party}):
+        raise MaskError("a site that was not in the sum before is in this one; it may come back in a new set-up")
     _require_enough(state.parameters, keys, member.supports)
     if request.shares.keys() != keys.keys() - {member.party}:
         raise MaskError("the shares are not those of the sites in the sum")
@@ -149,14 +152,14 @@ def open_sum(member: Member, state: Epoch, request: MaskRequest) -> Opening:
         if party != member.party:
             stream = pair_stream(bytes.fromhex(own.key), bytes.fromhex(key.mask), context, (member.party, party))
             (plus if member.party < party else minus).append(stream)
-    return Opening(context, {**request.shares, member.party: ""}, tuple(plus), tuple(minus))
+    return Opening(own.index, context, {**request.shares, member.party: ""}, tuple(plus), tuple(minus))
 
 
 def mask(member: Member, state: Epoch, opening: Opening, vector: Words) -> tuple[Epoch, Published]:
     """Mask a vector in place, and publish the next sum's key. The state that is returned cannot mask this sum again."""
     own = state.next
-    if own is None:
-        raise MaskError("there is no unused key in this set-up")
+    if own is None or own.index != opening.index:
+        raise MaskError("there is no unused key for this sum")
     add_streams(vector, opening.plus, opening.minus)
     sealed = {party: text for party, text in opening.sealed.items() if text}
     used = own.model_copy(update={"seed": None, "key": None, "context": opening.context, "sealed": sealed})

@@ -33,6 +33,8 @@ def add_streams(vector: Words, plus: Sequence[bytes], minus: Sequence[bytes] = (
         plus: Keys of the streams to add.
         minus: Keys of the streams to subtract.
     """
+    if vector.dtype.kind != "u":
+        raise TypeError("masks are added modulo 2^32 or 2^64, to unsigned integers")
     streams = [(_stream(key), True) for key in plus] + [(_stream(key), False) for key in minus]
     kind = np.dtype(f"<u{vector.itemsize}")
     step = _PIECE_BYTES // vector.itemsize

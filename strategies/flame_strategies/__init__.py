@@ -16,7 +16,8 @@ trusts them, and nothing here protects data; the gates do.
     noise_aware   the gates' noise in a round's mean: reported by every strategy here, never added to
     sums          sum_of_sites, GridExchange: sums over sites, for fits that equal the pooled ones
     elastic_net   fit_elastic_net -> ElasticNetPath, cross-validated, from sums (_rounds, _problem, _solver: its parts)
-    statistics    counts, means, variances, tables; quantiles; pca: equal to those of the pooled rows
+    statistics    summarise, covariance; count_tables histograms, cross_table; quantiles; pca fit_pca: equal to those of
+                  the pooled rows
     glm           fit_glm: linear, logistic, Poisson; glm_elastic_net fit_glm_path; cox fit_cox (glm_…, cox_…: parts)
     fista         fit_fista: the same at one penalty, from sums of gradients
     reference     pooled centre and scale, LinearModel;  penalty: the elastic net's penalty
@@ -35,6 +36,7 @@ In a ServerApp::
 """
 
 from flame_strategies.approval import Refusal, Roster, ask_gates, refusal_table
+from flame_strategies.count_tables import CrossTable, Histogram, cross_table, histograms
 from flame_strategies.cox import CoxFit, fit_cox
 from flame_strategies.dp_fedavg import ClipTerms, FlameDpFedAvg
 from flame_strategies.elastic_net import ElasticNetPath, MessageTypes, PathStep, fit_elastic_net
@@ -51,10 +53,13 @@ from flame_strategies.glm_design import Categorical, Collinear, Design, DesignEr
 from flame_strategies.glm_elastic_net import GlmPath, fit_glm_path
 from flame_strategies.noise_aware import GateNoise, RoundNoise, read_noise
 from flame_strategies.output import load_model, output_folder, save_model, write_report_json
+from flame_strategies.pca import PrincipalComponents, fit_pca
+from flame_strategies.quantiles import GridQuantiles, Quantiles, quantiles_on_grid
 from flame_strategies.reference import LinearModel, Reference
 from flame_strategies.robust import FlameRobust
 from flame_strategies.scaffold import FlameScaffold
 from flame_strategies.secure_grid import SecureGrid, secure
+from flame_strategies.statistics import Covariance, Summary, covariance, summarise
 from flame_strategies.sums import GridExchange, SiteSums, fit_on_whoever_stays, sum_of_sites
 
 __all__ = [
@@ -63,7 +68,9 @@ __all__ = [
     "Categorical",
     "ClipTerms",
     "Collinear",
+    "Covariance",
     "CoxFit",
+    "CrossTable",
     "Design",
     "DesignError",
     "ElasticNetPath",
@@ -81,10 +88,14 @@ __all__ = [
     "GlmFit",
     "GlmPath",
     "GridExchange",
+    "GridQuantiles",
+    "Histogram",
     "LinearModel",
     "MessageTypes",
     "NotEnoughNodes",
     "PathStep",
+    "PrincipalComponents",
+    "Quantiles",
     "Reference",
     "Refusal",
     "Roster",
@@ -94,21 +105,28 @@ __all__ = [
     "SiteLost",
     "SiteSums",
     "StrategyError",
+    "Summary",
     "UnusableReply",
     "ask_gates",
+    "covariance",
+    "cross_table",
     "fit_cox",
     "fit_elastic_net",
     "fit_fista",
     "fit_glm",
     "fit_glm_path",
     "fit_on_whoever_stays",
+    "fit_pca",
+    "histograms",
     "load_model",
     "output_folder",
+    "quantiles_on_grid",
     "read_noise",
     "refusal_table",
     "save_model",
     "secure",
     "split_local",
     "sum_of_sites",
+    "summarise",
     "write_report_json",
 ]

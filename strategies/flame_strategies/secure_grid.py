@@ -14,7 +14,6 @@ In the steady state a round takes two exchanges: the message itself, in whose an
 along, and the unmasking. A round in which nodes were lost takes one more, in which the others sign who is left.
 """
 
-import weakref
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -47,6 +46,7 @@ from flame_strategies.secure_test import relayed, step_of
 
 Model = TypeVar("Model", bound=Strict)
 
+_ATTRIBUTE = "_flame_secure_grid"
 _PING_SECONDS = 20.0
 _LEFT_OUT = 0  # no code of Flower's, nor of a gate's
 _LOST = "this node is not in the masked sum"
@@ -56,8 +56,10 @@ def secure(grid: Grid) -> "SecureGrid":
     """The grid with secure aggregation where the terms want it; one for each grid, so that a set-up lasts."""
     if isinstance(grid, SecureGrid):
         return grid
-    if (found := _known.get(grid)) is None:
-        _known[grid] = found = SecureGrid(grid)
+    found = getattr(grid, _ATTRIBUTE, None)
+    if not isinstance(found, SecureGrid):
+        found = SecureGrid(grid)
+        setattr(grid, _ATTRIBUTE, found)
     return found
 
 
@@ -110,7 +112,11 @@ class SecureGrid(Grid):
         if len(inside) < set_up.parameters.fewest:
             self.set_up = None
             raise NotEnoughNodes(_too_few(len(inside), set_up))
-        asked = requests(published)
+        try:
+            asked = requests(published)
+        except MaskError as error:
+            self.set_up = None
+            raise NotEnoughNodes(f"A site's keys for the next sum cannot be used: {error.message}.") from error
         sent = {node: _with(batch[node], asked[party]) for node, party in inside.items()}
         replies = {r.metadata.src_node_id: r for r in self._grid.send_and_receive(sent.values(), timeout=timeout)}
         replies = self._test_counts(replies, inside)
@@ -285,9 +291,6 @@ class SecureGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """As the grid's."""
         return self._grid.pull_messages(message_ids)
-
-
-_known: "weakref.WeakKeyDictionary[Grid, SecureGrid]" = weakref.WeakKeyDictionary()
 
 
 def _own_message(node: int, kind: str, request: Strict) -> Message:

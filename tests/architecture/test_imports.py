@@ -36,6 +36,8 @@ VIOLATIONS = [
     ("strategies/flame_strategies/secure_grid.py", "import flame_fl.gate.masks", STRATEGIES),
     ("flame_fl/secagg/node.py", "import flame_fl.privacy.randomness", SECAGG),
     ("use_cases/methylation-age/methylation_age/sums.py", "import flame_fl", NO_CORE),
+    ("use_cases/federated-statistics/federated_statistics/site_statistics.py", "import flame_fl", NO_CORE),
+    ("use_cases/federated-statistics/federated_statistics/client_app.py", "import flame_strategies", SANDBOX),
     ("flame_fl/gate/store.py", "import flwr.app", FLOWER),
     ("flame_fl/cli/app.py", "from flwr.cli import build", FLOWER),
     ("vetted/flame_vetted/views.py", "import flame_fl.gate.store", VETTED),

@@ -1,12 +1,13 @@
 """Secure aggregation in whole simulations: strategies that know nothing of it, nodes that are lost, nothing plain."""
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.integration.runs import APPS, audit, edited, rows
+from tests.integration.runs import APPS, GIVE_UP_SECONDS, audit, edited, rows, wait_until
 
 MASKED = APPS / "masked"
 NODES = ("--nodes", "5")
@@ -140,3 +141,34 @@ def test_a_cell_size_below_each_sites_own_rule_is_refused(simulate, tmp_path) ->
     done = simulate(app, *NODES, "--out", tmp_path / "run")
     assert done.code == 2
     assert "takes the place of disclosure.min_cell" in done.err
+
+
+def answered(run: Path, node: str) -> int:
+    """How many masked answers left a node."""
+    state = run / "nodes" / node / "state.db"
+    return len(rows(state, "SELECT 1 FROM masks")) and len(audit(state, "released"))
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_resumed_to_the_same_bits(start, simulate, tmp_path) -> None:
+    """Keys are stored with the answers that they mask: what goes on is the same set-up, and every mask comes off."""
+    assert simulate(MASKED, *NODES, "--seed", 4, "-c", "rounds=5", "--out", tmp_path / "whole").code == 0
+    arguments = ("simulate", MASKED, *NODES, "--seed", 4, "-c", "rounds=5 pause=0.3", "--out", tmp_path / "run")
+    process = start(*arguments)
+    wait_until(lambda: process.poll() is not None or answered(tmp_path / "run", "DIZ-2") >= 3, "the second round")
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=GIVE_UP_SECONDS)
+    assert not (tmp_path / "run" / "result.json").exists()
+    again = start(*arguments)
+    again.communicate(timeout=GIVE_UP_SECONDS)
+    assert again.returncode == 0
+    assert (model(tmp_path / "run") == model(tmp_path / "whole")).all()
+    assert [row[4] for row in seen(tmp_path / "run")["replies"]] == [5] * 25
+
+
+@pytest.mark.slow
+def test_a_sandbox_killed_in_a_round_leaves_the_sum_of_the_others(simulate, tmp_path) -> None:
+    """`kill -9` while it works: the model is that of the sites in each round."""
+    arguments = (MASKED, *NODES, "--sandbox", "subprocess", "-c", 'lost="4:2!"', "--out", tmp_path / "run")
+    assert simulate(*arguments).code == 0
+    assert model(tmp_path / "run") == pytest.approx(after([EVERYBODY, [0, 1, 2, 3], EVERYBODY]), abs=3 * MEAN_ERROR)

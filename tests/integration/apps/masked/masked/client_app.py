@@ -1,5 +1,7 @@
 """Each site's numbers follow from its place, so that a test can say what the sum must be."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -25,6 +27,8 @@ def train(message, context):
     time.sleep(float(context.run_config["pause"]))
     if f"{site}:{number}" in context.run_config["lost"].split():
         raise RuntimeError("lost")
+    if f"{site}:{number}!" in context.run_config["lost"].split():
+        os.kill(os.getpid(), signal.SIGKILL)
     w = message.content["arrays"]["w"].numpy()
     return reply(message, "arrays", {"w": numbers_of(site, w).astype(np.float32)}, site, {"loss": 1.0 + site})
 

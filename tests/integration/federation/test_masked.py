@@ -1,0 +1,166 @@
+"""Secure aggregation at a real hub and five real nodes in containers: one is killed after the set-up, and the rest is
+right.
+
+What is right is computed without masks, by a simulation on the data of the nodes that are left (decision 29's rule: the
+pooled answer over the sites that contributed).
+"""
+
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from flame_fl.node.image import build_image
+from tests.integration.runs import FLAME, Done, audit, edited
+from tests.support.engine import ROOT, engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+LOST = "DIZ-5"
+Numbers = dict[str, Any]
+
+
+def clock(folder: Path) -> Numbers:
+    """The elastic net: which CpGs, their centres and coefficients."""
+    return {name: array for name, array in load_file(folder / "model.safetensors").items() if array.size}
+
+
+def table(folder: Path) -> Numbers:
+    """The regression's table: one number a line."""
+    with (folder / "numbers.csv").open() as file:
+        rows = list(csv.reader(file))[1:]
+    return {"/".join(row[:-1]): np.array([float(row[-1])]) for row in rows if row[-1] not in {"", "nan"}}
+
+
+@dataclass(frozen=True)
+class Study:
+    """An app, what it is asked, after which exchange a node is killed, and how close the numbers must be."""
+
+    app: Path
+    edits: tuple[tuple[str, str, str], ...]
+    config: str
+    kill_after: str
+    read: Callable[[Path], Numbers]
+    relative: float
+
+
+METHYLATION = Study(
+    ROOT / "use_cases" / "methylation-age",
+    (("pyproject.toml", "required = false", "required = true"), ("pyproject.toml", "min_sites = 2 ", "min_sites = 5 ")),
+    'model="elastic-net" folds=2 lambda-count=5 lambda-min-ratio=0.5 seed=3 timeout=20.0 min-nodes=3',
+    "query.target",
+    clock,
+    1e-7,
+)
+LOGISTIC = Study(
+    ROOT / "use_cases" / "federated-statistics",
+    (("pyproject.toml", "required = false", "required = true"), ("pyproject.toml", "min_sites = 3 ", "min_sites = 5 ")),
+    'analysis="logistic" timeout=20.0',
+    "query.glm_moments",
+    table,
+    1e-7,
+)
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Five nodes and a hub, in a folder."""
+
+    root: Path
+
+    def flame(self, *arguments: object, seconds: float = 400) -> Done:
+        environment = {**os.environ, "FLAME_CONFIG_HOME": str(self.root / "config"), "COLUMNS": "200"}
+        environment.pop("FLAME_HOME", None)
+        done = subprocess.run(
+            [FLAME, *map(str, arguments)],
+            capture_output=True, text=True, timeout=seconds, env=environment, cwd=self.root, check=False,
+        )  # fmt: skip
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    @property
+    def home(self) -> Path:
+        return self.root / "home"
+
+    def events(self, run_id: str) -> list[dict[str, Any]]:
+        file = self.home / "hub" / "runs" / run_id / "events.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def ended(self, run_id: str, kind: str) -> bool:
+        """Whether a batch of a type is over."""
+        return any(e["kind"] == "batch" and e["phase"] == "ended" and e["type"] == kind for e in self.events(run_id))
+
+
+@pytest.fixture(scope="module", params=[METHYLATION, LOGISTIC], ids=["methylation-age", "logistic"])
+def study(request: pytest.FixtureRequest) -> Study:
+    found: Study = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(study: Study) -> Iterator[tuple[Federation, Path, Path]]:
+    """A run at whose beginning a node was killed: the federation, the run's folder, and the unmasked app's."""
+    client, tag = engine(), "flame-test-masked"
+    federation = Federation(Path(tempfile.mkdtemp(prefix="flame-masked-")))
+    try:
+        app = edited(study.app, federation.root / "app", *study.edits)
+        image = build_image(app, client=client, tag=tag, constraints=ROOT / "constraints.txt")
+        home, folder = federation.home, federation.root / "run"
+        up = ("federation", "up", "--nodes", 5, "--demo", app, "--image", image.id, "--home", home, "--detach")
+        done = federation.flame(*up)
+        assert done.code == 0, done.err
+        pids = federation.flame("federation", "status", "--home", home, "--json").json["processes"]
+        hub = ("--hub", "local", "--out", folder)
+        done = federation.flame("run", app, *hub, "--detach", "--json", "-c", study.config)
+        assert done.code == 0, done.err
+        run_id, give_up = done.json["run_id"], time.monotonic() + 300
+        while not federation.ended(run_id, study.kill_after):
+            assert time.monotonic() < give_up, federation.events(run_id)[-3:]
+            time.sleep(0.1)
+        os.kill(pids[LOST], signal.SIGKILL)
+        done = federation.flame("run", app, *hub, "--resume", run_id, "--json")
+        assert done.code == 0, done.err + str(federation.events(run_id)[-5:])
+        yield federation, folder, study.app
+    finally:
+        federation.flame("federation", "down", "--home", federation.home)
+        shutil.rmtree(federation.root, ignore_errors=True)
+        client.images.remove(tag, noprune=True)
+
+
+def test_the_answer_is_the_pooled_one_of_the_sites_that_are_left(finished, study: Study, tmp_path) -> None:
+    """Beside a simulation without masks on four nodes' data."""
+    federation, folder, app = finished
+    left = tmp_path / "data"
+    shutil.copytree(federation.home / "data", left)
+    shutil.rmtree(left / LOST)
+    done = federation.flame("simulate", app, "--data", left, "--out", tmp_path / "plain", "-c", study.config)
+    assert done.code == 0, done.err
+    found, expected = study.read(folder), study.read(tmp_path / "plain")
+    assert found.keys() == expected.keys()
+    assert found
+    for name, numbers in expected.items():
+        largest = float(np.max(np.abs(numbers)))
+        assert found[name] == pytest.approx(numbers, rel=study.relative, abs=study.relative * max(largest, 1e-3)), name
+
+
+def test_every_answer_was_masked(finished) -> None:
+    """By the nodes' own audit logs; and the others signed who was left."""
+    federation, folder, _ = finished
+    for name in ("DIZ-1", "DIZ-2"):
+        (state,) = (federation.home / "nodes" / name).rglob("state.db")
+        left = [entry["arrays"] for entry in audit(state, "released")]
+        assert len(left) > 3
+        assert {arrays[0][0] for arrays in left} == {"flame_masked"}
+        legs = {entry["message_type"] for entry in audit(state, "secure-aggregation")}
+        assert legs == {f"query.flame_sa_{leg}" for leg in ("keys", "shares", "survivors", "unmask")}
+    assert (folder / "report.html").exists()
