@@ -55,16 +55,15 @@ from flame_fl.gate.filing import Filing
 from flame_fl.gate.heads import witnessed_in
 from flame_fl.gate.ledger import debit_release
 from flame_fl.gate.ledger_store import Debit
-from flame_fl.gate.masked import Ranges, encoded, ranges_of
-from flame_fl.gate.masks import LEGS, SPARE_LEGS, Masks, OpenSum
-from flame_fl.gate.noised import NoisedSum, clip_norm_of, draws_of, sigma_of
+from flame_fl.gate.masking import Masking, distance_of, leaving, open_sum, release_noised, to_mask
+from flame_fl.gate.masks import LEGS, SPARE_LEGS, Masks
+from flame_fl.gate.noised import NoisedSum, clip_norm_of
 from flame_fl.gate.release import Released, release
 from flame_fl.gate.sessions import WHOLE, Sessions, StoppedError
 from flame_fl.gate.slots import Slots
 from flame_fl.gate.store import Store
 from flame_fl.gate.trust import Trust
 from flame_fl.gate.verify import NodeLimits, Verified, Verifier
-from flame_fl.privacy.distributed import distance_of_sum, share_of
 
 __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 
@@ -180,7 +179,7 @@ class Gate:
             if (answered := self._answered(verified)) is not None:
                 return answered
             clip_norm = self._clip_norm(verified)
-            masking = self._open_sum(verified)
+            masking = open_sum(self._masks, verified)
             self._require_enough(verified)  # in a transaction of its own: what it decides stays decided
             attempt = self._reserve(verified, masking)  # 2
         except RefusedError as err:
@@ -192,11 +191,11 @@ class Gate:
             if verified.enforced:
                 noised = self._run_enforced(verified, clip_norm)  # 3
                 ran = time.monotonic()
-                released = self._noised(verified, noised, masking)  # 4
+                released = release_noised(noised, self.noise, masking)  # 4
             else:
                 update = self._run(verified)  # 3
                 ran = time.monotonic()
-                released = self._to_mask(verified, self._release(verified, update), masking)  # 4
+                released = to_mask(verified, self._release(verified, update), masking)  # 4
             reply = self._commit_and_record(verified, attempt, released, masking)  # 5 and 6
         except RefusedError as err:
             self._end_if_over(task.run, err)
@@ -210,43 +209,6 @@ class Gate:
         return clip_norm_of(verified.task.content, verified.terms.privacy)
 
     # --- secure aggregation ------------------------------------------------------------------------------------
-
-    def _open_sum(self, verified: Verified) -> "_Masking | None":
-        """The sum that the answer is for, where the terms want it masked; None where they do not.
-
-        Raises:
-            RefusedError: 908, it must not be masked for this sum, or would not fit it.
-        """
-        terms, rules = verified.terms, verified.rules
-        if terms is None or rules is None or not terms.secure_aggregation.required:
-            return None
-        opened = self._masks.open(terms, verified.approved.digest, verified.run_id, verified.task.content)
-        parameters, ranges = opened.parameters, None
-        if not verified.enforced:
-            ranges = ranges_of(rules, terms, parameters.sites)
-        return _Masking(opened, ranges, parameters.honest if terms.privacy.trust == "distributed" else 1)
-
-    def _noised(self, verified: Verified, noised: NoisedSum, masking: "_Masking | None") -> Released:
-        if masking is None:
-            return noised.release(self.noise)
-        return noised.masked(self.noise, masking.sum.parameters.sites, masking.honest)
-
-    def _to_mask(self, verified: Verified, released: Released, masking: "_Masking | None") -> Released:
-        if masking is None:
-            return released
-        assert verified.terms is not None  # noqa: S101  (`_open_sum` checks the three)
-        assert verified.rules is not None  # noqa: S101
-        assert masking.ranges is not None  # noqa: S101
-        reference = verified.reference
-        masked = encoded(
-            released.content,
-            reference,
-            verified.rules,
-            verified.terms,
-            ranges=masking.ranges,
-            absent=masking.sum.absent,
-        )
-        return replace(released, content=Content(), masked=masked)
 
     def _answer_leg(self, task: Task) -> Reply | Refusal:
         """A leg of secure aggregation: no sandbox, no data, one answer."""
@@ -321,7 +283,7 @@ class Gate:
             verified.run_id, verified.approved.digest, verified.fab.sha256, verified.run_config, most_runs
         )
 
-    def _reserve(self, verified: Verified, masking: "_Masking | None") -> int:
+    def _reserve(self, verified: Verified, masking: Masking | None) -> int:
         """Counters and budget, all or nothing; returns which attempt at the leg this is."""
         task, terms = verified.task, verified.terms
         with self.store.transaction():
@@ -335,7 +297,7 @@ class Gate:
             attempt = self.store.reserve_leg(verified.run_id, task.leg_id, task.message_type, task.sha256)
             event = event_of(terms.privacy) if terms else None
             if terms is not None:
-                distance = self._distance(verified, terms, masking)
+                distance = distance_of(self.noise, verified, masking)
                 debit = Debit(
                     terms.project.id, verified.approved.digest, verified.run_id, task.leg_id, attempt, tuple(terms.data)
                 )
@@ -369,23 +331,6 @@ class Gate:
             for name, use in verified.uses.items():
                 least = self._verifier.least(use.stated)
                 require_enough(self.store, self.limits, self.noise, verified, name, least=least)
-
-    def _distance(self, verified: Verified, terms: Terms, masking: "_Masking | None") -> float:
-        """How far, at most, the noise of one release is from the stated one; known before the data are seen.
-
-        Raises:
-            RefusedError: 908, the noise cannot be made in shares that small.
-        """
-        if verified.rules is None or not terms.privacy.claims:
-            return 0.0
-        sigma, draws = sigma_of(terms.privacy), draws_of(verified.rules, terms.privacy)
-        if masking is None or masking.honest == 1:
-            return self.noise.distance(sigma, draws)
-        try:
-            share = share_of(sigma, masking.honest)
-        except ValueError as err:
-            raise RefusedError(RefusalCode.TERMS_VIOLATED, f"secure aggregation: {err}") from err
-        return distance_of_sum(share, masking.honest, draws, self.noise.distance(share, draws))
 
     # --- 3 run -------------------------------------------------------------------------------------------------
 
@@ -520,7 +465,7 @@ class Gate:
     # --- 5 commit and 6 record ---------------------------------------------------------------------------------
 
     def _commit_and_record(
-        self, verified: Verified, attempt: int, released: Released, masking: "_Masking | None"
+        self, verified: Verified, attempt: int, released: Released, masking: Masking | None
     ) -> Reply:
         """One transaction. What cannot be framed for the way out is refused like what does not fit the contract."""
         try:
@@ -528,7 +473,7 @@ class Gate:
         except FrameError as err:
             raise rejected(err.message) from err
 
-    def _store_release(self, verified: Verified, attempt: int, released: Released, masking: "_Masking | None") -> Reply:
+    def _store_release(self, verified: Verified, attempt: int, released: Released, masking: Masking | None) -> Reply:
         task, terms = verified.task, verified.terms
         privacy = terms.privacy if terms is not None else Privacy()
         event = event_of(privacy)
@@ -540,7 +485,7 @@ class Gate:
                 self.store.note_cohort(
                     verified.approved.digest, name, use.cohort.members, use.offer.namespace, verified.ground
                 )
-            content, said_masked = self._mask(verified, released, masking)
+            content, said_masked = leaving(self._masks, verified, released, masking)
             head = self.store.record(  # 6
                 "released",
                 {
@@ -572,7 +517,8 @@ class Gate:
                 said |= {"below_clip": released.below_clip, "below_clip_std": released.below_clip_std}
             if signature := self.store.sign_head(head):
                 said["audit_signature"] = signature
-            content = replace(content, configs={OWN_RECORD: {**said, **content.configs.get(OWN_RECORD, {})}})
+            own = content.configs[OWN_RECORD] if said_masked else {}  # the protocol's; an app has no say in this record
+            content = replace(content, configs={**content.configs, OWN_RECORD: {**own, **said}})
             # in parts: a large update is held once, not twice
             if not self.store.end_leg(
                 verified.run_id, task.leg_id, attempt, reply=encode(content), numbers=released.numbers
@@ -580,24 +526,6 @@ class Gate:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, "another attempt at this leg was made meanwhile")
         self.store.keep_head()
         return Reply(content)
-
-    def _mask(
-        self, verified: Verified, released: Released, masking: "_Masking | None"
-    ) -> tuple[Content, dict[str, object]]:
-        """The content that leaves, and what the audit entry says of the sum it is for."""
-        if masking is None or released.masked is None:
-            return released.content, {}
-        layout, vector = released.masked
-        left = self._masks.leave(masking.sum, verified.run_id, layout, vector)
-        audited: dict[str, object] = {
-            "epoch": masking.sum.state.epoch,
-            "index": masking.sum.index,
-            "context": masking.sum.opening.context,
-            "sites": len(masking.sum.opening.sealed),
-            "least_sites": masking.sum.parameters.fewest,
-            "noise_shares": masking.honest,
-        }
-        return replace(released.content, arrays=left.arrays, configs=left.configs), audited
 
     def _end_if_over(self, run: Run, err: RefusedError) -> None:
         """Nothing goes on of an analysis that is not, or no longer, approved."""
@@ -780,15 +708,6 @@ class Gate:
                 analysis=digest,
             )
         )
-
-
-@dataclass(frozen=True)
-class _Masking:
-    """What a message's answer is masked for."""
-
-    sum: OpenSum
-    ranges: Ranges | None
-    honest: int
 
 
 def _shapes(content: Content) -> list[list[object]]:
