@@ -31,6 +31,7 @@ def new(folder: Annotated[Path, typer.Argument(help="Folder to make; its name is
 @cli.command("check")
 def check(folder: Folder, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """Print the manifest and what a steward will see; exit code 2 if the terms are malformed or missing."""
+    from flame_fl.cli.masked import masks
     from flame_fl.cli.usefulness import signal_to_noise
     from flame_fl.contract.fab import read_fab
     from flame_fl.contract.manifest import manifest_of
@@ -47,7 +48,8 @@ def check(folder: Folder, as_json: Annotated[bool, typer.Option("--json")] = Fal
     if as_json:
         said = {"digest": manifest.digest, "fab_sha256": fab.sha256, "manifest": manifest.as_json()}
         ratios = {kind: ratio for kind, (_, ratio) in signal_to_noise(manifest.terms).items()}
-        typer.echo(json.dumps(said | {"signal_to_noise": ratios}))
+        masked = {} if (found := masks(manifest.terms)) is None else {"secure_aggregation": found}
+        typer.echo(json.dumps(said | {"signal_to_noise": ratios} | masked))
         return
     print_sheet(manifest, manifest.terms, title="What a steward will see", about_code=f", {len(fab.files)} files")
 

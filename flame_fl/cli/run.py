@@ -43,7 +43,9 @@ def run(
     min_only: Annotated[
         bool, typer.Option("--min-only", help="With --wait: begin as soon as the app's min_sites have approved.")
     ] = False,
-    resume: Annotated[int | None, typer.Option(help="Follow this run, which was submitted earlier.", min=1)] = None,
+    resume: Annotated[
+        int | None, typer.Option(help="Follow this run, submitted earlier; the hub takes it up after a crash.", min=1)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Run an app at a hub's nodes: submit it, see who approves, follow it, fetch its report."""
@@ -187,6 +189,9 @@ def _as_json(outcome: "Outcome", run_id: int) -> dict[str, object]:
         ],
         "nodes": [node.model_dump(mode="json") for node in outcome.facts.nodes],
     }
+    if (progress := outcome.story.progress) is not None:
+        said |= {"round": progress.done, "rounds": progress.rounds, "resumed_round": progress.resumed}
+    said |= {"restarts": len(outcome.story.restarts)}
     if (error := outcome.error) is not None:
         said |= {"error": error.message, "mend": error.mend, "exit_code": error.exit_code}
         said |= {"code": int(error.code)} if isinstance(error, RefusedError) else {}

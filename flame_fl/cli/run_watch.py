@@ -39,6 +39,7 @@ class ConsoleRunWatcher:
     def __init__(self) -> None:
         self._shown = False
         self._said: tuple[str, ...] | None = None
+        self._restarts, self._resumed, self._round = 0, 0, 0
         self._progress = live_line()
         self._line = self._progress.add_task("waiting for the hub", total=1, metrics="")
 
@@ -63,6 +64,7 @@ class ConsoleRunWatcher:
             self._shown = True
             stdout.print(standings_table(story.standings()))
         self._log_waiting(story)
+        self._log_progress(story)
         if found is None:
             approved = _approved(story.standings())
             said = "the ServerApp begins" if begun else waiting_line(story, datetime.now(UTC))
@@ -70,13 +72,27 @@ class ConsoleRunWatcher:
             return
         number, batch = found
         shown = "  ".join(f"{escaped(k)} {v:.4g}" for k, v in list(batch.metrics.items())[:4])
+        how_far = "" if story.progress is None else f"  {story.progress.in_words}"
         self._progress.update(
             self._line,
-            description=f"exchange {number}  {escaped(batch.kind)}",
+            description=f"exchange {number}  {escaped(batch.kind)}{how_far}",
             completed=batch.replied + batch.refused,
             total=max(batch.total, 1),
             metrics=shown,
         )
+
+    def _log_progress(self, story: Story) -> None:
+        """Restarts for everybody; each round where no line moves."""
+        for restart in story.restarts[self._restarts :]:
+            stdout.print(f"[yellow]At the hub {escaped(restart.in_words)}[/]", highlight=False, soft_wrap=True)
+        self._restarts = len(story.restarts)
+        if (progress := story.progress) is None:
+            return
+        if progress.resumed != self._resumed:
+            stdout.print(f"Resumed from round {progress.resumed} of {progress.rounds}", highlight=False)
+        elif not stdout.is_terminal and progress.done != self._round:
+            stdout.print(progress.in_words, highlight=False)
+        self._resumed, self._round = progress.resumed, progress.done
 
     def _log_waiting(self, story: Story) -> None:
         """A log has no line that moves: one for each change of whom is waited for."""

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flame_fl.cli.console import escaped, stdout
+from flame_fl.cli.masked import print_masks
 from flame_fl.cli.usefulness import print_usefulness
 from flame_fl.contract.manifest import Manifest
 from flame_fl.contract.terms import DataStore, Terms
@@ -95,6 +96,7 @@ def print_sheet(manifest: Manifest, terms: Terms, *, title: str, about_code: str
         for metric in message.metrics:
             leaves.add_row(kind, str(message.per_run), escaped(f"{metric.record}/{metric.name}"), metric.kind, "")
     stdout.print(leaves)
+    print_masks(terms)
     print_usefulness(terms)
 
 

@@ -92,7 +92,8 @@ class ConsoleWatcher:
         shown = "  ".join(f"{escaped(k)} {v:.4g}" for k, v in list(batch.metrics.items())[:4])
         self._progress.update(
             self._line,
-            description=f"exchange {batch.index}  {escaped(batch.message_type)}",
+            description=f"exchange {batch.index}  {escaped(batch.message_type)}"
+            + (f"  {escaped(tally.how_far)}" if tally.how_far else ""),
             completed=done,
             total=max(total, 1),
             metrics=shown,

@@ -40,7 +40,8 @@ class ArrayRule(Frozen):
     squares of all, and of the metrics' shares, add up to 1 at most."""
 
     max_abs: Annotated[float, Field(gt=0, le=1e100)] | None = None
-    """Bound on the absolute value of each element; what exceeds it is not released."""
+    """Bound on the absolute value of each element; what exceeds it is not released. Numbers with noise of vetted code
+    are cut off there, if they are masked."""
 
     @model_validator(mode="after")
     def _known_dtype(self) -> Self:
@@ -99,7 +100,8 @@ class MessageTerms(Frozen):
     """What may be asked with one message type, how often, and what may leave in answer."""
 
     per_run: Annotated[int, Field(ge=1, le=1_000_000)]
-    """Messages of this type per node and run; repeats of the same message are not counted."""
+    """Messages of this type per node and run; repeats of the same message are not counted. A round that is asked again
+    after its ServerApp was started again counts again: state the rounds and four more."""
     update: Literal["delta", "value"] = "value"
     """What clipping and noise apply to: the arrays themselves, or their difference to the arrays that were sent."""
     max_bytes: Annotated[int, Field(ge=1, le=1 << 31)] = 256 * 1024 * 1024

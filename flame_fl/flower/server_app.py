@@ -27,8 +27,11 @@ def run_server_app(
     seed: int,
     out: Path,
     task_id: int = 1,
+    checkpoint: Path | None = None,
 ) -> None:
-    """Load and call the ServerApp. Its artefacts go to `out` (`FLAME_OUT`).
+    """Load and call the ServerApp. Its artefacts go to `out` (`FLAME_OUT`), its checkpoints to `FLAME_CHECKPOINT`.
+
+    Without `checkpoint` it writes none, and goes on from none.
 
     Raises:
         InputError: It cannot be loaded.
@@ -48,7 +51,8 @@ def run_server_app(
     if not isinstance(app, ServerApp):
         raise InputError(f"{reference} is no flwr.serverapp.ServerApp.", mend="Correct [tool.flwr.app.components].")
     context = Context(run_id, SERVER_NODE_ID, {}, RecordDict(), dict(config))
-    with _environment("FLAME_OUT", str(out)):
+    kept = None if checkpoint is None else str(checkpoint)
+    with _environment("FLAME_OUT", str(out)), _environment("FLAME_CHECKPOINT", kept):
         try:
             app(grid, context)
         except FlameError:
@@ -66,13 +70,17 @@ def run_server_app(
 
 
 @contextlib.contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
+def _environment(name: str, value: str | None) -> Iterator[None]:
     before = os.environ.get(name)
-    os.environ[name] = value
+    _set(name, value)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
+        _set(name, before)
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value

@@ -17,7 +17,7 @@ from flwr.supercore.retry import RetryInvoker
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from flame_fl.contract.errors import FlameError
-from flame_fl.flower.server_operations import ARTEFACTS_PATH, EVENTS_PATH
+from flame_fl.flower.server_operations import ARTEFACTS_PATH, CHECKPOINT_PATH, EVENTS_PATH
 from flame_fl.flower.server_wish import BEGUN_PATH, WAIT_PATH, WaitLeft
 
 PATIENCE_SECONDS = 900.0
@@ -105,10 +105,47 @@ class RelayClient(RuntimeHttpClient):
             httpx.HTTPError: It is not taken.
             OSError: It cannot be read.
         """
+        self._hand_over(ARTEFACTS_PATH + quote(name), path)
 
+    def send_checkpoint(self, name: str, path: Path) -> None:
+        """Hand over a file that this ServerApp would go on from if it was started again.
+
+        Raises:
+            httpx.HTTPError: It is not taken.
+            OSError: It cannot be read.
+        """
+        self._hand_over(CHECKPOINT_PATH + quote(name), path)
+
+    def checkpoint_files(self) -> list[str]:
+        """Names of what an earlier process of this run handed over.
+
+        Raises:
+            httpx.HTTPError: The relay does not say.
+        """
+        answer = self._patient.invoke(lambda: self._client.get(self._base_url + CHECKPOINT_PATH).raise_for_status())
+        return [str(name) for name in answer.json()["files"]]
+
+    def fetch_checkpoint(self, name: str, target: Path) -> None:
+        """Fetch one of them.
+
+        Raises:
+            httpx.HTTPError: It does not come.
+            OSError: It cannot be written.
+        """
+
+        def fetch() -> None:
+            with self._client.stream("GET", self._base_url + CHECKPOINT_PATH + quote(name)) as answer:
+                answer.raise_for_status()
+                with target.open("wb") as file:
+                    for piece in answer.iter_bytes():
+                        file.write(piece)
+
+        self._patient.invoke(fetch)
+
+    def _hand_over(self, where: str, path: Path) -> None:
         def send() -> None:
             with path.open("rb") as file:
-                self._client.put(self._base_url + ARTEFACTS_PATH + quote(name), content=file).raise_for_status()
+                self._client.put(self._base_url + where, content=file).raise_for_status()
 
         self._patient.invoke(send)
 

@@ -3,8 +3,12 @@
 * `run`: `phase` begun (`app`, `fab_sha256`, `run_config`, `seed`) or ended (`status`, `details`);
 * `batch`: its number from 1, its `type`, `phase` begun (`nodes`: id and name) or ended (`replied`, `refused`,
   `missing`, `seconds`, `metrics`);
+* `round`: how far a strategy is: `round`, `rounds`, `seconds` of it, `seconds_left`, and `resumed_round`, after which a
+  restarted ServerApp took it up (0 if it did not);
 * `reply`: `batch`, `type`, `node`, `name`, `ok`, `code`, `reason`, `bytes_in`, `bytes_out`, `seconds`, and `flame`, the
   gate's own record.
+
+The hub itself adds `restart` (`why`, `count`, `most`) when it starts a ServerApp again.
 
 `bytes_in` came to a DIZ, `bytes_out` left it. Ids are strings: they exceed what JSON's readers keep exactly.
 """
@@ -21,6 +25,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 
 from flame_fl.contract.terms import Scalar
 from flame_fl.flower.metrics import mean_metrics
+from flame_fl.secagg.messages import KEY
 
 _GATE_RECORD = "flame"
 _MAX_TEXT = 500
@@ -52,14 +57,14 @@ def watched_metrics(replies: Iterable[Message]) -> dict[str, float | str]:
 
 
 def gate_record(content: RecordDict) -> dict[str, Scalar]:
-    """What the gate itself reports, scalars only."""
+    """What the gate itself reports, scalars only; not the keys of secure aggregation, which are for the strategy."""
     record = content.config_records.get(_GATE_RECORD)
     if record is None:
         return {}
     return {
         name: value[:_MAX_TEXT] if isinstance(value, str) else value
         for name, value in record.items()
-        if isinstance(value, bool | int | float | str)
+        if isinstance(value, bool | int | float | str) and name != KEY
     }
 
 

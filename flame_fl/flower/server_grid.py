@@ -6,8 +6,9 @@ adds up in the order in which a simulation does.
 
 import contextlib
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.proto.node_pb2 import NodeInfo
@@ -21,6 +22,7 @@ from flame_fl.flower.server_events import EventLog, content_bytes, gate_record, 
 _FIRST_WAIT, _LONGEST_WAIT, _GROWTH = 0.1, 1.0, 1.3
 _PUSHES = 3
 _MOST_HEADS, _HEADS_SECONDS, _HEADS_TTL_SECONDS = 1000, 10.0, 60.0
+_PROGRESS = ("round", "rounds", "seconds", "seconds_left", "resumed_round")
 _NO_REPLY = "no answer in time"
 
 
@@ -40,9 +42,16 @@ class RelayGrid(HttpGrid):
         client: Speaks to the relay.
         events: Told of every batch and reply.
         sites: Shows these nodes only, those that the run began with; None shows every one.
+        before_sending: Called before any message leaves.
     """
 
-    def __init__(self, client: RelayClient, events: EventLog, sites: Collection[int] | None = None) -> None:
+    def __init__(
+        self,
+        client: RelayClient,
+        events: EventLog,
+        sites: Collection[int] | None = None,
+        before_sending: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__("relay", insecure=True, token="added-by-the-relay")  # noqa: S106
         self._client, self._events = client, events
         self._batches = 0
@@ -50,11 +59,17 @@ class RelayGrid(HttpGrid):
         self._names: dict[int, str] = {}
         self._heads: dict[str, tuple[str, str]] = {}
         self._sites = None if sites is None else frozenset(sites)
+        self._before_sending = before_sending
 
     @property
     def flame_sites(self) -> int | None:
         """How many nodes there can be, None if that is open: a strategy need not wait for more."""
         return None if self._sites is None else len(self._sites)
+
+    def flame_progress(self, said: Mapping[str, Any]) -> None:
+        """A strategy tells how far it is (`flame_strategies.progress`): numbers only."""
+        numbers = {name: value for name, value in said.items() if isinstance(value, int | float)}
+        self._events.write("round", **{name: numbers[name] for name in _PROGRESS if name in numbers})
 
     def get_nodes(self) -> Iterable[NodeInfo]:
         """Nodes of the run's project that are connected, in the order of their names, then ids.
@@ -73,6 +88,7 @@ class RelayGrid(HttpGrid):
     def _push(self, batch: list[Message]) -> list[str]:
         if not batch:
             return []
+        self._before_sending()
         self._batches += 1
         kind = batch[0].metadata.message_type
         nodes = [message.metadata.dst_node_id for message in batch]

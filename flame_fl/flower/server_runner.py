@@ -1,6 +1,9 @@
-"""Runs one ServerApp, in a hub's container or process: `python -m flame_fl.flower.server_runner --socket S --out DIR`.
+"""Runs one ServerApp, in a hub's container or process.
 
-All it is told is where its socket and its output folder are. The researcher's code runs in this process: nothing here
+`python -m flame_fl.flower.server_runner --socket S --out DIR --checkpoint DIR`
+
+All it is told is where its socket and its folders are. A run whose ServerApp died is run again in the same way: the
+relay then has checkpoints for it (`server_checkpoint`). The researcher's code runs in this process: nothing here
 is trusted by the hub, which has its own limits (`flame_fl.hub.relay`).
 """
 
@@ -41,6 +44,7 @@ from flame_fl.contract.manifest import manifest_of  # noqa: E402
 from flame_fl.contract.terms import Federation, Scalar, Terms  # noqa: E402
 from flame_fl.flower.identity import take_identity  # noqa: E402
 from flame_fl.flower.server_app import run_server_app  # noqa: E402
+from flame_fl.flower.server_checkpoint import Checkpoints  # noqa: E402
 from flame_fl.flower.server_client import Patient, RelayClient, RunOverError  # noqa: E402
 from flame_fl.flower.server_events import EventLog  # noqa: E402
 from flame_fl.flower.server_gather import Gathering  # noqa: E402
@@ -65,6 +69,7 @@ def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--checkpoint", type=Path, required=True)
     options = parser.parse_args()
     log: Queue[str | None] = Queue()
     mirror_output_to_queue(log)
@@ -72,7 +77,7 @@ def main() -> int:
     events = EventLog(client.send_events)
     try:
         with _heartbeats(client):
-            return _run(client, events, log, options.out)
+            return _run(client, events, log, options.out, options.checkpoint)
     except RunOverError as err:
         sys.stderr.write(f"{err}\n")
         return 1
@@ -80,7 +85,8 @@ def main() -> int:
         client.close()
 
 
-def _run(client: RelayClient, events: EventLog, log: "Queue[str | None]", out: Path) -> int:
+def _run(client: RelayClient, events: EventLog, log: "Queue[str | None]", out: Path, checkpoint: Path) -> int:
+    checkpoints = Checkpoints(client, checkpoint)
     status, details = SubStatus.FAILED, "The ServerApp did not begin."
     uploader: threading.Thread | None = None
     try:
@@ -94,7 +100,7 @@ def _run(client: RelayClient, events: EventLog, log: "Queue[str | None]", out: P
             run_config=given.config,
             seed=SEED,
         )
-        _serve(client, events, given, out)
+        _serve(client, events, given, out, checkpoints)
         status, details = SubStatus.COMPLETED, ""
     except RunOverError:
         raise
@@ -106,6 +112,9 @@ def _run(client: RelayClient, events: EventLog, log: "Queue[str | None]", out: P
         details = f"{type(err).__name__}: {err}"
         _print_cause(err)
     lost = _send_artefacts(client, out)
+    if status != SubStatus.COMPLETED:
+        for fit in sorted(checkpoint.glob("*/")):  # the model of the last complete round is worth having
+            _send_artefacts(client, fit, f"checkpoint/{fit.name}/")
     if lost and status == SubStatus.COMPLETED:
         details = f"Not kept, beyond the hub's limits: {', '.join(lost[:5])}"
         sys.stderr.write(f"{details}\n")
@@ -129,12 +138,20 @@ def _pull_input(client: RelayClient) -> _Input:
     return _Input(answer.task_id, run, fab, {**manifest.run_config, **run.override_config}, manifest.terms)
 
 
-def _gather(client: RelayClient, events: EventLog, given: _Input) -> tuple[int, ...]:
-    """The nodes that the run begins with, once it may.
+def _sites(client: RelayClient, events: EventLog, given: _Input, checkpoints: Checkpoints) -> tuple[int, ...]:
+    """The nodes that the run begins with, once it may; or those that it began with before it was killed.
 
     Raises:
         NotBegunError: Too few have approved.
     """
+    if (sites := checkpoints.fetch()) is not None:
+        return sites
+    sites = _gather(client, events, given)
+    checkpoints.begin(sites)
+    return sites
+
+
+def _gather(client: RelayClient, events: EventLog, given: _Input) -> tuple[int, ...]:
     take_identity(given.run.run_id)  # Flower makes messages only inside a task
     TaskIdentity.task_id = given.task_id
     quiet = RelayGrid(client, EventLog(lambda line: None))
@@ -143,9 +160,9 @@ def _gather(client: RelayClient, events: EventLog, given: _Input) -> tuple[int, 
     return Gathering(quiet, client, events, federation.min_sites, takes_ungated=given.terms is None).gather()
 
 
-def _serve(client: RelayClient, events: EventLog, given: _Input, out: Path) -> None:
+def _serve(client: RelayClient, events: EventLog, given: _Input, out: Path, checkpoints: Checkpoints) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    grid = RelayGrid(client, events, _gather(client, events, given))
+    grid = RelayGrid(client, events, _sites(client, events, given, checkpoints), checkpoints.send)
     grid.set_run(given.run)
     with tempfile.TemporaryDirectory(prefix="flame-app-") as scratch:
         for name, data in given.fab.files.items():
@@ -162,13 +179,14 @@ def _serve(client: RelayClient, events: EventLog, given: _Input, out: Path) -> N
                 seed=SEED,
                 out=out,
                 task_id=given.task_id,
+                checkpoint=checkpoints.folder,
             )
         finally:
             with suppress(Exception):  # what is told in the end decides nothing about the run
                 grid.tell_heads()
 
 
-def _send_artefacts(client: RelayClient, out: Path) -> list[str]:
+def _send_artefacts(client: RelayClient, out: Path, below: str = "") -> list[str]:
     """Hand over what the app left; returns what was not taken."""
     lost = []
     for path in sorted(out.rglob("*")) if out.is_dir() else []:
@@ -178,11 +196,11 @@ def _send_artefacts(client: RelayClient, out: Path) -> list[str]:
             or any(part.startswith(".") for part in path.parts[len(out.parts) :])
         ):
             continue
-        name = str(path.relative_to(out))
+        name = below + str(path.relative_to(out))
         try:
-            client.send_artefact(str(name), path)
+            client.send_artefact(name, path)
         except (httpx.HTTPError, OSError):
-            lost.append(str(name))
+            lost.append(name)
     return lost
 
 

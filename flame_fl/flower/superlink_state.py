@@ -9,8 +9,10 @@
 2. *A node takes over from itself.* Flower refuses a node that is still counted as online; after a crash it would have
    to wait a minute. Its signature has been checked by then: it is the same node.
 3. *Downtime of the hub is nobody's fault.* Tasks and nodes get their full patience again when it starts.
-4. *Only ServerApps run*: no other kind of run can be created.
-5. A finished run leaves no messages and objects behind.
+4. *A ServerApp that is started again begins anew.* Of what the process before it sent, a node is not offered what it
+   has not got: it was perhaps never sent to its end, and nobody waits for the answer.
+5. *Only ServerApps run*: no other kind of run can be created.
+6. A finished run leaves no messages and objects behind.
 """
 
 import time
@@ -60,7 +62,10 @@ class HubLinkState(SqlLinkState):
         return tables
 
     def activate_task(self, task_id: int) -> bool:
-        """Let a task begin. One that has begun may be told its input again: the first answer may have been lost."""
+        """Let a task begin. One that has begun may be told its input again.
+
+        Its first answer may have been lost; then it has sent nothing. Or its process died, and another one asks.
+        """
         with self.session() as session:
             if super().activate_task(task_id):
                 return True
@@ -71,7 +76,23 @@ class HubLinkState(SqlLinkState):
                     TaskRow.finished_at.is_(None),
                 )
             )
+            if running is not None:
+                self._forget_unread_of(running)
         return running is not None
+
+    def _forget_unread_of(self, task: int) -> None:
+        """Forget the messages of a task's run that no node has got and answered, with what has come of them."""
+        with self.session() as session:
+            unread = session.scalars(
+                select(MessageIns.message_id)
+                .join(RunRow, RunRow.run_id == MessageIns.run_id)
+                .where(
+                    RunRow.primary_task_id == task,
+                    _UNCONFIRMED,
+                    MessageIns.message_id.not_in(select(MessageRes.reply_to_message_id)),
+                )
+            ).all()
+            self.delete_messages({message_id for message_id in unread if message_id is not None})
 
     def activate_node(self, node_id: int, heartbeat_interval: float) -> bool:
         """Activate a node, also one that is counted as online, and offer it again what it has not answered."""

@@ -193,12 +193,6 @@ class Database:
             if not self._connection.in_transaction:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def forget_log(self) -> None:
-        """Write the log back and empty it: what was deleted is then in no page of it either."""
-        with self._lock:
-            if not self._connection.in_transaction:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
     def execute(self, sql: str, *args: Any) -> int:
         """Run one statement; returns how many rows it changed."""
         with self._lock:

@@ -132,8 +132,11 @@ class Masks:
         Raises:
             RefusedError: 908, the sum's key was used meanwhile, or the counts cannot be tested.
         """
-        if self._state(run_id) != opened.state:
-            raise RefusedError(RefusalCode.TERMS_VIOLATED, "the key of this sum was used meanwhile")
+        try:
+            if self._state(run_id) != opened.state:
+                raise MaskError("the key of this sum was used meanwhile")
+        except MaskError as err:
+            raise refused(err) from err
         if not (spans := _spans(layout, opened.tested)):
             return self._masked(
                 opened.member, opened.state, opened.opening, run_id=run_id, layout=layout.text(), vector=vector

@@ -589,7 +589,7 @@ class Gate:
             "clip_norm": (privacy.clip_norm if privacy else None) or 0.0,
         }
         if terms is not None:
-            said |= {"min_sites": terms.federation.min_sites, "seconds": float(terms.resources.seconds)}
+            said |= self._room(terms, str(run.run_id))
             if terms.secure_aggregation.required:
                 said |= {
                     "masked": sorted(terms.messages),
@@ -599,6 +599,21 @@ class Gate:
                 }
         content = Content(configs={OWN_RECORD: said})
         return Reply(content)
+
+    def _room(self, terms: Terms, run_id: str) -> dict[str, ConfigValue]:
+        """What a strategy plans by: quorum, deadlines, and how many messages and bytes the terms still allow."""
+        kinds = sorted(terms.messages)
+        return {
+            "min_sites": terms.federation.min_sites,
+            "seconds": float(terms.resources.seconds),
+            "slots": terms.privacy.blocks or 0,
+            "slot_seconds": float(terms.privacy.slot_seconds or 0.0),
+            "messages": kinds,
+            "messages_left": [
+                max(0, terms.messages[kind].per_run - self.store.legs_of(run_id, kind)) for kind in kinds
+            ],
+            "messages_bytes": [terms.messages[kind].max_bytes for kind in kinds],
+        }
 
     def binding(self, app: str, terms: Terms | None, steward_terms: Terms | None = None) -> NodeBinding:
         """What an approval at this node is bound to: `terms` will hold, and the steward may have written them."""

@@ -2,7 +2,8 @@
 
 Every step is on disk before it matters (`runs`), so an agent that was killed goes on: it finds the process or container
 again, opens the socket in the same folder, and removes what belongs to no task. A task that the SuperLink no longer
-knows ends with its container; one whose container ended without a word ends as failed, and says so.
+knows ends with its container. A ServerApp that died without a word (with the hub, or for want of memory) is started
+again a few times if it left a checkpoint, under the same run; else its run ends as failed, and says so.
 """
 
 import ssl
@@ -25,6 +26,7 @@ from flame_fl.hub.waiting import waited_seconds, waits
 
 _LAST_WORDS_SECONDS = 20.0
 _ASK_SECONDS = 20.0
+_MOST_RESTARTS = 3
 Say = Callable[[str], None]
 
 
@@ -78,6 +80,8 @@ class Agent:
                     launched.end()
                 folder.end(record, "the SuperLink had given it up")
                 self._say(f"run {folder.run_id}: the SuperLink no longer knows it, removed")
+            elif launched is None and self._start_again(folder, record, "it was lost when the hub restarted"):
+                continue
             elif launched is None:
                 self._queue.fail(record.token, "The ServerApp was lost when the hub restarted. Start the run again.")
                 folder.end(record, "lost at a restart")
@@ -127,19 +131,37 @@ class Agent:
         summary = self._reader.run(task.run_id)
         app = summary.app if summary else ""
         self._say(f"run {task.run_id}: starting {app}, {self._whose(summary)}")
+        self._launch(folder, record, app)
+
+    def _launch(self, folder: RunFolder, record: RunRecord, app: str) -> None:
         relay, over = self._relay(folder, record)
         relay.start()
         try:
             launched = self._launcher.start(folder, app)
         except FlameError as err:
             relay.stop()
-            self._queue.fail(task.token, str(err))
+            self._queue.fail(record.token, str(err))
             folder.end(record, "not started")
-            self._say(f"run {task.run_id}: {err}")
+            self._say(f"run {folder.run_id}: {err}")
             return
         record = folder.write(replace(record, handle=dict(launched.handle)))
-        self._active[task.run_id] = _Active(folder, record, relay, launched, over)
-        self._queue.is_alive(task.token)  # its first imports may take longer than a claim holds
+        self._active[folder.run_id] = _Active(folder, record, relay, launched, over)
+        self._queue.is_alive(record.token)  # its first imports may take longer than a claim holds
+
+    def _start_again(self, folder: RunFolder, record: RunRecord, why: str) -> bool:
+        """Start a ServerApp that died from its checkpoint. False if it left none, or died too often."""
+        if not folder.has_checkpoint or record.restarts >= _MOST_RESTARTS:
+            return False
+        folder.make()
+        record = folder.write(replace(record, handle=None, restarts=record.restarts + 1))  # before it could die again
+        folder.tell("restart", why=why, count=record.restarts, most=_MOST_RESTARTS)
+        summary = self._reader.run(folder.run_id)
+        self._say(
+            f"run {folder.run_id}: {why}; starting its ServerApp again from its checkpoint"
+            f" ({record.restarts} of {_MOST_RESTARTS} times)"
+        )
+        self._launch(folder, record, summary.app if summary else "")
+        return True
 
     def _whose(self, summary: RunSummary | None) -> str:
         """Names for a person's log; a run that is nobody's any more is still ended properly."""
@@ -175,6 +197,12 @@ class Agent:
         ended = active.launched.poll()
         if ended is not None:
             told = active.over.is_set()
+            if not told and self._can_start_again(active):
+                active.relay.stop()
+                active.launched.end()
+                self._active.pop(run_id)
+                self._start_again(active.folder, active.record, ended.why)
+                return
             if not told and not self._queue.fail(active.record.token, f"The ServerApp ended unfinished: {ended.why}."):
                 return  # the SuperLink does not answer: again at the next look
             self._finish(active, "ended" if told else ended.why)
@@ -192,6 +220,12 @@ class Agent:
             if now - active.over_since > _LAST_WORDS_SECONDS:
                 self._finish(active, "stopped")
                 self._say(f"run {run_id}: over, its ServerApp was ended")
+
+    def _can_start_again(self, active: _Active) -> bool:
+        """A run that was stopped meanwhile is over."""
+        if not active.folder.has_checkpoint or active.record.restarts >= _MOST_RESTARTS:
+            return False
+        return (summary := self._reader.run(active.folder.run_id)) is not None and not summary.finished
 
     def _computed_seconds(self, active: _Active) -> float:
         """How long a run has taken, without its waiting for stewards."""

@@ -62,10 +62,12 @@ class SubprocessLauncher:
     def start(self, folder: RunFolder, app: str) -> "RunningProcess":
         """Start it in a session of its own, so that it outlives an agent that dies."""
         del app
+        remove_tree(folder.scratch)  # of one before it, that died with its hub
         folder.scratch.mkdir(mode=0o700, exist_ok=True)
         command = [
             sys.executable, "-m", _RUNNER,
             "--socket", str(folder.socket_folder / SOCKET), "--out", str(folder.scratch / "out"),
+            "--checkpoint", str(folder.scratch / "checkpoint"),
         ]  # fmt: skip
         with folder.log.open("ab") as log:
             process = subprocess.Popen(  # noqa: S603

@@ -18,7 +18,7 @@ from flame_fl.sandbox.container import OWNER, ROLE, Bind, hardened_options
 
 _ROLE = "serverapp"
 _RUN = "fl.flame.run"
-_SOCKETS, _OUT = "/run/flame", "/out"
+_SOCKETS, _OUT, _CHECKPOINT = "/run/flame", "/out", "/checkpoint"
 _TAIL = 20
 _OOM_CODE = 137
 _ERRORS = (DockerException, RequestException)
@@ -53,7 +53,16 @@ class DockerLauncher:
         given = self._config.serverapp
         options = hardened_options(
             image,
-            ("-m", "flame_fl.flower.server_runner", "--socket", f"{_SOCKETS}/{SOCKET}", "--out", _OUT),
+            (
+                "-m",
+                "flame_fl.flower.server_runner",
+                "--socket",
+                f"{_SOCKETS}/{SOCKET}",
+                "--out",
+                _OUT,
+                "--checkpoint",
+                _CHECKPOINT,
+            ),
             given.resources,
             role=_ROLE,
             owner=self._config.hub.id,
@@ -61,7 +70,8 @@ class DockerLauncher:
             runtime=given.runtime,
         )
         options["labels"] |= {_RUN: str(folder.run_id)}
-        options["tmpfs"] |= {_OUT: f"rw,noexec,nosuid,nodev,size={given.out_bytes},mode=1777"}
+        room = f"rw,noexec,nosuid,nodev,size={given.out_bytes},mode=1777"
+        options["tmpfs"] |= {_OUT: room, _CHECKPOINT: room}
         options["stdin_open"] = False
         # the little it says when it cannot even begin; the app's own output goes through the relay
         options["log_config"] = LogConfig(type="json-file", config={"max-size": "1m", "max-file": "1"})

@@ -1,4 +1,4 @@
-"""All that a ServerApp can reach: a socket that passes on ten operations and takes events and artefacts.
+"""All that a ServerApp can reach: a socket that passes on ten operations and takes events, artefacts and checkpoints.
 
 It also says how long the run may wait for stewards.
 
@@ -6,7 +6,8 @@ The relay adds the task's token itself, so what runs behind the socket never see
 and cannot speak for another run. Events and artefacts are written here, by the hub, under names that are checked:
 nothing that the app writes is ever opened by its path. Artefacts come through the socket rather than through a shared
 folder, so that their number and size are bounded without a quota on the host's file system, and no link can come with
-them.
+them. Checkpoints come the same way, and are the only files that a ServerApp can read back: a path is looked up among
+the names that are there.
 """
 
 import asyncio
@@ -26,11 +27,12 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from flame_fl.flower.server_operations import (
     ARTEFACTS_PATH,
+    CHECKPOINT_PATH,
     CONTENT_TYPE,
     EVENTS_PATH,
     OPERATIONS,
@@ -95,6 +97,8 @@ class Relay:
                 Route(RUNTIME_PATH + "{operation}", self._operate, methods=["POST"]),
                 Route(EVENTS_PATH, self._take_events, methods=["POST"]),
                 Route(ARTEFACTS_PATH + "{path:path}", self._take_artefact, methods=["PUT"]),
+                Route(CHECKPOINT_PATH + "{path:path}", self._take_checkpoint, methods=["PUT"]),
+                Route(CHECKPOINT_PATH + "{path:path}", self._give_checkpoint, methods=["GET"]),
                 Route(WAIT_PATH, self._tell_wait, methods=["GET"]),
                 Route(BEGUN_PATH, self._take_begun, methods=["POST"]),
                 Route("/{path:path}", _denied, methods=_METHODS),
@@ -157,14 +161,30 @@ class Relay:
         if not is_plain_path(name):
             return _error(400, "not a plain path")
         async with self._one_artefact:
-            return await self._keep(request, self._folder.out / name)
+            return await self._keep(request, self._folder.out, name)
 
-    async def _keep(self, request: Request, target: Path) -> Response:
-        others = {path: size for path, size in _sizes(self._folder.out).items() if path != target}
+    async def _take_checkpoint(self, request: Request) -> Response:
+        name = request.path_params["path"]
+        if not is_plain_path(name):
+            return _error(400, "not a plain path")
+        async with self._one_artefact:
+            return await self._keep(request, self._folder.checkpoint, name)
+
+    async def _give_checkpoint(self, request: Request) -> Response:
+        """One file, or, without a name, the names of all."""
+        root = self._folder.checkpoint
+        found = {str(path.relative_to(root)): path for path in _sizes(root)}
+        if not (name := request.path_params["path"]):
+            return JSONResponse({"files": sorted(found)})
+        return FileResponse(found[name]) if name in found else _error(404, "there is no such checkpoint")
+
+    async def _keep(self, request: Request, root: Path, name: str) -> Response:
+        target = root / name
+        others = {path: size for path, size in _sizes(root).items() if path != target}
         if len(others) >= self._limits.out_files:
             return _error(413, "too many files")
         room = self._limits.out_bytes - sum(others.values())
-        beside = self._folder.out / _ARRIVING
+        beside = root / _ARRIVING
         try:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with beside.open("wb") as file:

@@ -5,6 +5,7 @@ runs/<run id>/task.json       what runs, and as which process or container (0600
 runs/<run id>/s/r             the socket, in the only folder that a container sees
 runs/<run id>/events.jsonl    what the ServerApp's side told
 runs/<run id>/out/            its artefacts
+runs/<run id>/checkpoint/     what the ServerApp would go on from if it died; gone when the run is over
 runs/<run id>/app.log         what it printed, in a subprocess
 ```
 """
@@ -13,9 +14,11 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from flame_fl.data.files import remove_tree
 from flame_fl.flower.server_tasks import ServerTask
 
 SOCKET = "r"
@@ -23,7 +26,12 @@ SOCKET = "r"
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is known of a run's task. `handle` says how its process or container is found again."""
+    """What is known of a run's task.
+
+    Attributes:
+        handle: How its process or container is found again.
+        restarts: How often its ServerApp was started again after it had died.
+    """
 
     task_id: int
     run_id: int
@@ -32,6 +40,7 @@ class RunRecord:
     began: float
     handle: dict[str, Any] | None = None
     ended: str = ""
+    restarts: int = 0
 
     def __repr__(self) -> str:
         return f"RunRecord(run_id={self.run_id})"
@@ -64,6 +73,22 @@ class RunFolder:
         return self.path / "out"
 
     @property
+    def checkpoint(self) -> Path:
+        """What a ServerApp that is started again goes on from."""
+        return self.path / "checkpoint"
+
+    @property
+    def has_checkpoint(self) -> bool:
+        """Whether a round of the run was completed and kept (`flame_strategies.checkpoint`)."""
+        return any(self.checkpoint.glob("*/*/state.json"))
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Write an event of the hub's own among the run's. Nobody else may be writing."""
+        event = {"kind": kind, "at": datetime.now(UTC).isoformat(timespec="milliseconds"), **fields}
+        with self.events.open("a", encoding="ascii") as file:
+            file.write(json.dumps(event, separators=(",", ":")) + "\n")
+
+    @property
     def log(self) -> Path:
         """What a subprocess printed."""
         return self.path / "app.log"
@@ -79,6 +104,7 @@ class RunFolder:
         self.socket_folder.mkdir(exist_ok=True)
         self.socket_folder.chmod(0o755)
         self.out.mkdir(mode=0o700, exist_ok=True)
+        self.checkpoint.mkdir(mode=0o700, exist_ok=True)
 
     def write(self, record: RunRecord) -> RunRecord:
         """Keep a record, readable by its owner only."""
@@ -91,7 +117,8 @@ class RunFolder:
         return record
 
     def end(self, record: RunRecord, why: str) -> RunRecord:
-        """The task is over: its token is forgotten."""
+        """The task is over: its token is forgotten, and what it would have gone on from goes."""
+        remove_tree(self.checkpoint)
         return self.write(replace(record, token="", handle=None, ended=why))
 
     def read(self) -> RunRecord | None:

@@ -7,6 +7,7 @@ Rules this module follows:
 2. State, keys, trust and budget are thrown away with the folder that holds them; the node's own are not opened.
 3. The sandbox is the node's own, with its own label: ending a dry run ends no session of the gate's.
 4. Time, sizes and text are bounded, and everything is removed at the end, whatever happened.
+5. Where the terms want answers masked, the trial's do not: one node has nobody to add up with. The outcome says so.
 
 The messages are made up as well: shapes from the release contract, small numbers, the bundle's own run config. An app
 may fail on them and be sound, and one that works on them may still do something else on real ones.
@@ -29,7 +30,7 @@ from flame_fl.contract.content import Array, Content
 from flame_fl.contract.errors import FlameError, InputError
 from flame_fl.contract.ports import Sandbox
 from flame_fl.contract.task import Reply, Run, Task
-from flame_fl.contract.terms import Scalar, Terms
+from flame_fl.contract.terms import Scalar, SecureAggregation, Terms
 from flame_fl.data.files import remove_tree
 from flame_fl.data.offer import FixedOffers
 from flame_fl.gate.approval import ApprovalRecord, ProjectRecord, Status
@@ -82,7 +83,7 @@ def dry_run(
         root = closing.enter_context(_folder(node))
         sandbox = _sandbox(node, root, closing)
         offers, stores = made_up_stores(node, terms, root / "stores", (rows, seed), gate.today())
-        trial = _trial(node, gate, record, (sandbox, offers, root), closing)
+        trial = _trial(node, gate, _unmasked(record, terms), (sandbox, offers, root), closing)
         timer = threading.Timer(max_seconds, trial.gate.stop)
         timer.daemon = True
         closing.callback(timer.cancel)
@@ -93,6 +94,7 @@ def dry_run(
             at=at,
             analysis=record.analysis_digest,
             sandbox=shown(sandbox.kind_of(sandbox_app(record.manifest.app, record.terms)), 200),
+            unmasked=terms.secure_aggregation.required,
             stores=stores,
             messages=messages,
             output=_output(root / "logs"),
@@ -149,6 +151,15 @@ def _sandbox(node: Node, root: Path, closing: ExitStack) -> Sandbox:
     swept()
     closing.callback(swept)
     return sandbox
+
+
+def _unmasked(record: ApprovalRecord, terms: Terms) -> ApprovalRecord:
+    """The same analysis, under terms that want nothing masked; all of the noise is then this node's own."""
+    if not terms.secure_aggregation.required:
+        return record
+    privacy = terms.privacy.model_copy(update={"trust": "local"})
+    plain = terms.model_copy(update={"secure_aggregation": SecureAggregation(), "privacy": privacy})
+    return replace(record, steward_terms=plain)
 
 
 # --- a gate that is thrown away ----------------------------------------------------------------------------------

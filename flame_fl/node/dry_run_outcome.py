@@ -41,6 +41,8 @@ class DryRunOutcome(Frozen):
     """The analysis digest."""
     sandbox: str
     """Runtime and image, or "subprocess"."""
+    unmasked: bool = False
+    """The terms want answers masked, and these are shown as they are before that."""
     stores: dict[str, MadeUp]
     messages: tuple[DryMessage, ...]
     output: tuple[str, ...] = ()

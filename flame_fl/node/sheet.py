@@ -22,6 +22,7 @@ from flame_fl.node.diff import FileChange, diff
 from flame_fl.node.dry_run_outcome import DryRunOutcome
 from flame_fl.node.scan import scan
 from flame_fl.node.sheet_cautions import cautions_of
+from flame_fl.node.sheet_masks import masks_of
 from flame_fl.node.sheet_model import (
     Caution,
     Code,
@@ -65,6 +66,7 @@ def build_sheet(
     accounts = accounts_for(gate, terms, digest)
     claim = claim_of(terms, runs, accounts, distance_of(gate, terms))
     fab, problem = _bundle(store, record)
+    project = _project(gate, record)
     sheet = Sheet(
         node=config.node.name,
         day=gate.today(),
@@ -75,7 +77,7 @@ def build_sheet(
         submitter=record.submitter,
         terms=terms,
         steward_wrote=record.steward_terms is not None,
-        project=_project(gate, record),
+        project=project,
         signed_by=tuple(signed.by for signed in record.signatures),
         needed=gate.trust().needed,
         sandbox=gate.sandbox.kind_of(sandbox_app(record.manifest.app, record.terms)),
@@ -83,6 +85,7 @@ def build_sheet(
         stores=tuple(_store(gate, name, stated) for name, stated in (terms.data if terms else {}).items()),
         min_patients=gate.limits.min_patients,
         claim=claim,
+        masks=masks_of(terms, project, claim, accounts),
         budget=budget_of(terms, claim, accounts),
         most=gate.limits.most,
         runs=len(runs),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 from flame_fl.contract.terms import MessageTerms, Resources, Terms
+from flame_fl.node.sheet_masks import mask_cautions
 from flame_fl.node.sheet_model import LEVELS, Caution, Level, Sheet
 
 MANY_PER_PATIENT = 1.0
@@ -49,10 +50,13 @@ def _about_running(sheet: Sheet) -> Iterator[Caution]:
             yield Caution(level="high", key="linkable", values={"count": len(project.namesakes)})
         if not project.approved:
             yield Caution(level="high", key="project_open", values={"id": sheet.terms.project.id})
-        if not project.roster:
+        if sheet.masks is not None:
+            pass  # said with the masks, which need it
+        elif not project.roster:
             yield Caution(level="medium", key="roster_empty")
         elif not project.takes_part:
             yield Caution(level="medium", key="not_in_roster")
+    yield from mask_cautions(sheet, sheet.terms)
     for store in sheet.stores:
         least = max(sheet.min_patients, sheet.terms.data[store.name].min_patients)
         if store.patients is not None and store.patients < least:

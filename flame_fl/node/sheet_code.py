@@ -111,7 +111,8 @@ def dry_run(sheet: Sheet, say: Say) -> Section:
         )
         for message in outcome.messages
     )
-    notes = (say("dry_run.note"), *((say("dry_run.output"),) if outcome.output else ()))
+    unmasked = (say("dry_run.unmasked"),) if outcome.unmasked else ()
+    notes = (*unmasked, say("dry_run.note"), *((say("dry_run.output"),) if outcome.output else ()))
     return Section("dry_run", title, tuple(rows), Table(header, cells), notes, lines=tuple(map(shown, outcome.output)))
 
 

@@ -90,6 +90,35 @@ class Claim(Frozen):
     """What epsilon_max and delta alone promise."""
 
 
+class Alone(Frozen):
+    """What a site's own share of the noise protects it by, if all other sites are one with the hub."""
+
+    epsilon: float
+    """Of all that this analysis may release in its life, at `delta`."""
+    delta: float
+    """The account's."""
+    risk: Figures
+
+
+class Masks(Frozen):
+    """What secure aggregation means here."""
+
+    sites: int
+    """Sites in the largest set-up that the roster allows; min_sites of the terms, if it names fewer."""
+    threshold: int
+    """So many of them must answer to unmask a sum."""
+    fewest: int
+    """So many sites are in every sum, at least."""
+    unknown: tuple[str, ...]
+    """Sites that are to supply an array, and that are not on the roster."""
+    problem: str
+    """Why sums over so many sites do not fit; empty if they do."""
+    shares: int
+    """So many shares make the whole noise; 1: each site adds all of it, or none."""
+    alone: Alone | None
+    """With noise in shares."""
+
+
 class Budget(Frozen):
     """One account. Epsilons are at its own delta, as if its releases had been fixed beforehand.
 
@@ -182,6 +211,8 @@ class Sheet(Frozen):
     min_patients: int
     """The node's own."""
     claim: Claim | None
+    masks: Masks | None = None
+    """Where answers leave masked."""
     budget: tuple[Budget, ...]
     """The accounts that it is debited from; all of them if it is debited from none."""
     most: Resources | None

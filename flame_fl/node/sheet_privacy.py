@@ -49,6 +49,8 @@ def _how(terms: Privacy, say: Say) -> Iterator[tuple[str, str]]:
     if terms.steps is not None and terms.sample_rate is not None:
         text = say("privacy.sampling_text", steps=terms.steps, rate=100 * terms.sample_rate)
         yield say("privacy.sampling"), text
+    if terms.trust == "distributed":
+        yield say("privacy.trust"), say("privacy.trust_text")
     if terms.adaptive_clip:
         yield say("privacy.adaptive"), say("privacy.adaptive_text")
 

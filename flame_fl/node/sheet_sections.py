@@ -10,6 +10,7 @@ from flame_fl.contract.data_terms import Condition, DataStore
 from flame_fl.contract.terms import Terms
 from flame_fl.node.scan_words import Language
 from flame_fl.node.sheet_code import changes, decisions, dry_run, findings, program
+from flame_fl.node.sheet_masks import masks
 from flame_fl.node.sheet_model import Caution, Sheet
 from flame_fl.node.sheet_parts import Section, Table, Warned, titled
 from flame_fl.node.sheet_privacy import budget, privacy, resources
@@ -25,9 +26,10 @@ def sections(sheet: Sheet, language: Language) -> tuple[Section, ...]:
     """The page, from what matters most to what is only looked up."""
     say = Say(language)
     made: tuple[Callable[[Sheet, Say], Section], ...] = (
-        cautions, request, data, release, privacy, budget, resources, dry_run, findings, changes, program, decisions,
+        cautions, request, data, release, masks, privacy, budget, resources, dry_run, findings, changes, program,
+        decisions,
     )  # fmt: skip
-    return tuple(make(sheet, say) for make in made)
+    return tuple(make(sheet, say) for make in made if make is not masks or sheet.masks is not None)
 
 
 def cautions(sheet: Sheet, say: Say) -> Section:
@@ -40,7 +42,7 @@ def cautions(sheet: Sheet, say: Say) -> Section:
 def caution_text(caution: Caution, say: Say) -> str:
     """A caution in words."""
     values = dict(caution.values)
-    if caution.key == "weak_claim":
+    if caution.key in {"weak_claim", "masks_alone"}:
         values["tpr"] = say.of_hundred(float(values["tpr"]))
     if caution.key == "resources":
         values["what"] = ", ".join(say(f"resources.{name}") for name in str(values["what"]).split(", "))

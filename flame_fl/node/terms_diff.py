@@ -42,6 +42,9 @@ _NUMBERS: dict[_Parts, int] = {
     ("privacy", "noise_multiplier"): _DOWN,
     ("privacy", "sample_rate"): _UP,
     ("privacy", "steps"): _UP,
+    ("secure_aggregation", "dropouts"): _UP,
+    ("secure_aggregation", "colluding"): _DOWN,
+    ("secure_aggregation", "min_total"): _DOWN,
     ("disclosure", "min_cell"): _DOWN,
     ("disclosure", "most_noise"): _DOWN,
     ("disclosure", "max_numbers_per_patient"): _UP,
@@ -54,6 +57,7 @@ _NUMBERS: dict[_Parts, int] = {
     ("data", "*", "min_patients"): _DOWN,
     ("messages", "*", "per_run"): _UP,
     ("messages", "*", "max_bytes"): _UP,
+    ("messages", "*", "arrays", "*", "max_abs"): _UP,
     ("messages", "*", "metrics", "*", "max"): _UP,
     ("messages", "*", "metrics", "*", "min"): _DOWN,
     ("messages", "*", "metrics", "*", "length"): _UP,
@@ -62,10 +66,12 @@ _NUMBERS: dict[_Parts, int] = {
 }
 _DAYS: dict[_Parts, int] = {("validity", "from"): _DOWN, ("validity", "until"): _UP}
 # From looser to tighter.
-_STEPS: dict[_Parts, tuple[str, ...]] = {
+_STEPS: dict[_Parts, tuple[str | bool, ...]] = {
     ("privacy", "unit"): ("none", "patient", "site"),
     ("privacy", "ground"): ("none", "reviewed", "vetted", "enforced"),
     ("privacy", "mechanism"): ("none", "clip", "discrete-gaussian"),
+    ("privacy", "trust"): ("distributed", "local"),
+    ("secure_aggregation", "required"): (False, True),
     ("disclosure", "compare_with"): ("analysis", "store"),
 }
 # One more of these is looser (1) or tighter (-1).
@@ -79,7 +85,9 @@ _PARTS: dict[_Parts, int] = {
     ("run_config", "*"): _UP,
     ("run_config", "*", "one_of", "*"): _UP,
 }
-_TABLES: frozenset[_Parts] = frozenset({(), ("messages",), ("data",), ("run_config",), ("privacy",), ("resources",)})
+_TABLES: frozenset[_Parts] = frozenset(
+    {(), ("messages",), ("data",), ("run_config",), ("privacy",), ("resources",), ("secure_aggregation",)}
+)
 
 
 def terms_diff(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

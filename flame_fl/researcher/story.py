@@ -14,6 +14,7 @@ from flame_fl.contract.task import STATUS_MESSAGE
 from flame_fl.contract.terms import Scalar
 from flame_fl.report.facts import RoundFacts
 from flame_fl.researcher.gathering import Gathering, gathering_of
+from flame_fl.researcher.progress import Progress, Restart, progress_of, restart_of
 
 _CODES = {int(code) for code in RefusalCode}
 # the gate had approved, and the app or what it sent failed
@@ -22,6 +23,9 @@ _DECISIONS = _CODES - _FAILURES
 _MAX_TEXT = 500
 _MAX_BY = 40
 _MAX_NODES = 10_000
+_MAX_RESTARTS = 100
+OWN_MESSAGES = "query.flame_"
+"""What gates answer themselves: their status, and the legs of secure aggregation."""
 
 
 @dataclass
@@ -65,6 +69,8 @@ class Story:
         self.batches: list[BatchStory] = []
         self.asked = False
         self.gathering: Gathering | None = None
+        self.progress: Progress | None = None
+        self.restarts: list[Restart] = []
         self.seed = 1
         self.run_config: dict[str, Scalar] = {}
         self._by_number: dict[int, BatchStory] = {}
@@ -80,6 +86,8 @@ class Story:
                 "reply": self._reply,
                 "standing": self._told_standing,
                 "gather": self._gather,
+                "round": self._round,
+                "restart": self._restart,
             }[kind](event)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
             return ""
@@ -152,7 +160,7 @@ class Story:
         return (len(work), work[-1]) if work else None
 
     def _work(self) -> list[BatchStory]:
-        return [batch for batch in self.batches if batch.kind != STATUS_MESSAGE]
+        return [batch for batch in self.batches if not batch.kind.startswith(OWN_MESSAGES)]
 
     def _run(self, event: Mapping[str, Any]) -> None:
         if event["phase"] == "begun":
@@ -181,7 +189,11 @@ class Story:
         bytes_in, bytes_out = max(0, int(event["bytes_in"])), max(0, int(event["bytes_out"]))
         batch.seconds = max(batch.seconds, float(event["seconds"]))
         if batch.kind == STATUS_MESSAGE:
-            self._standing(node, code, event["flame"] if is_good else {})
+            if is_good or code in _CODES:
+                self._standing(node, code, event["flame"] if is_good else {})
+            else:  # it was not reached: what it said before still is what it said
+                node.silent += code == 0
+                node.failures += code != 0
             return
         batch.bytes_in += bytes_in
         node.bytes_in += bytes_in
@@ -215,10 +227,18 @@ class Story:
     def _gather(self, event: Mapping[str, Any]) -> None:
         self.gathering = gathering_of(event)
 
+    def _round(self, event: Mapping[str, Any]) -> None:
+        self.progress = progress_of(event)
+
+    def _restart(self, event: Mapping[str, Any]) -> None:
+        if len(self.restarts) < _MAX_RESTARTS:
+            self.restarts.append(restart_of(event))
+
     def _standing(self, node: NodeStory, code: int, flame: Mapping[str, Any]) -> None:
         """What a node says of its approval."""
         said = str(flame.get("status", ""))
-        node.code = int(flame.get("code", code))
+        told = int(flame.get("code", code))
+        node.code = told if told in _CODES else 0
         node.by = str(flame.get("by", ""))[:_MAX_BY]
         if said in {"approved", "pending", "rejected", "withdrawn", "expired"}:
             node.status = said

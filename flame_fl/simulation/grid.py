@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
@@ -36,6 +37,7 @@ class LocalGrid(Grid):
         workers: How many nodes work at once.
         on_batch: Told of every batch: its type, how many replied of how many, and in the end its mean metrics; with
             none replied and no metrics a batch begins.
+        on_round: Told by a strategy how far it is (`round`, `rounds`, `seconds`, `seconds_left`).
     """
 
     def __init__(
@@ -45,8 +47,11 @@ class LocalGrid(Grid):
         gates: Mapping[int, Gate],
         workers: int,
         on_batch: OnBatch = lambda kind, done, total, metrics: None,
+        *,
+        on_round: Callable[[Mapping[str, Any]], None] = lambda said: None,
     ) -> None:
         self._task_run, self._run, self._gates, self._on_batch = run, flower_run, dict(gates), on_batch
+        self._on_round = on_round
         self._pool = ThreadPoolExecutor(max(1, workers), thread_name_prefix="node")
         self._last: dict[int, Future[Message]] = {}
         self._ordinals: dict[int, Iterator[int]] = defaultdict(lambda: itertools.count(1))
@@ -54,6 +59,10 @@ class LocalGrid(Grid):
 
     flame_replays = True
     """An interrupted run begins anew and gets the answers that it had: what is numbered must have the same numbers."""
+
+    def flame_progress(self, said: Mapping[str, Any]) -> None:
+        """A strategy tells how far it is."""
+        self._on_round(said)
 
     def set_run(self, run: FlowerRun) -> None:
         """Flower sets the run; a simulation knows it from the start."""

@@ -136,6 +136,7 @@ class _Simulation:
             self.gates,
             worker_count(len(self.gates)) if self.settings.sandbox != "in-process" else 1,
             on_batch,
+            on_round=self.tally.round,
         )
         status: Status = "failed"
         error: FlameError | None = None

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from flame_fl.gate.workflow import STATUS_MESSAGE, Event
 
@@ -49,6 +50,12 @@ class Tally:
         self.nodes: dict[str, NodeTally] = defaultdict(NodeTally)
         self.batches: list[Batch] = []
         self.details: list[Event] = []
+        self.how_far = ""
+
+    def round(self, said: Mapping[str, Any]) -> None:
+        """A strategy tells how far it is."""
+        left = max(0, round(float(said["seconds_left"])))
+        self.how_far = f"round {said['round']} of {said['rounds']}, about {left // 60} min {left % 60:02d} s left"
 
     def batch(self, kind: str, done: int, total: int, metrics: Mapping[str, float] | None = None) -> None:
         """A batch begins (`done` = 0, no metrics), goes on, or is over (`metrics` are what its replies hold)."""

@@ -36,11 +36,20 @@ In a ServerApp::
 """
 
 from flame_strategies.approval import Refusal, Roster, ask_gates, refusal_table
+from flame_strategies.checkpoint import Checkpoint
 from flame_strategies.count_tables import CrossTable, Histogram, cross_table, histograms
 from flame_strategies.cox import CoxFit, fit_cox
 from flame_strategies.dp_fedavg import ClipTerms, FlameDpFedAvg
+from flame_strategies.early_stopping import EarlyStopping
 from flame_strategies.elastic_net import ElasticNetPath, MessageTypes, PathStep, fit_elastic_net
-from flame_strategies.errors import NotEnoughNodes, SiteLost, StrategyError, UnusableReply
+from flame_strategies.errors import (
+    CheckpointError,
+    MessageTooLarge,
+    NotEnoughNodes,
+    SiteLost,
+    StrategyError,
+    UnusableReply,
+)
 from flame_strategies.fedadam import AdamState, AdamTerms, FlameFedAdam
 from flame_strategies.fedavg import FlameFedAvg
 from flame_strategies.fedbn import FlameFedBN, split_local
@@ -51,6 +60,7 @@ from flame_strategies.fista import FistaFit, fit_fista
 from flame_strategies.glm import GlmFit, fit_glm
 from flame_strategies.glm_design import Categorical, Collinear, Design, DesignError, Separated
 from flame_strategies.glm_elastic_net import GlmPath, fit_glm_path
+from flame_strategies.history import FlameResult
 from flame_strategies.noise_aware import GateNoise, RoundNoise, read_noise
 from flame_strategies.output import load_model, output_folder, save_model, write_report_json
 from flame_strategies.pca import PrincipalComponents, fit_pca
@@ -66,6 +76,8 @@ __all__ = [
     "AdamState",
     "AdamTerms",
     "Categorical",
+    "Checkpoint",
+    "CheckpointError",
     "ClipTerms",
     "Collinear",
     "Covariance",
@@ -73,6 +85,7 @@ __all__ = [
     "CrossTable",
     "Design",
     "DesignError",
+    "EarlyStopping",
     "ElasticNetPath",
     "FistaFit",
     "FlameDpFedAvg",
@@ -82,6 +95,7 @@ __all__ = [
     "FlameFedNova",
     "FlameFedProx",
     "FlameFedYogi",
+    "FlameResult",
     "FlameRobust",
     "FlameScaffold",
     "GateNoise",
@@ -91,6 +105,7 @@ __all__ = [
     "GridQuantiles",
     "Histogram",
     "LinearModel",
+    "MessageTooLarge",
     "MessageTypes",
     "NotEnoughNodes",
     "PathStep",

@@ -111,13 +111,22 @@ class Roster:
         return "\n".join(f"  node {node:>20}  {line}" for node, line in sorted(lines.items()))
 
 
-def ask_gates(grid: Grid, *, min_nodes: int = 1, timeout: float = 60.0, allow_ungated: bool = False) -> Roster:
+def ask_gates(
+    grid: Grid,
+    *,
+    min_nodes: int = 1,
+    timeout: float = 60.0,
+    answer_timeout: float | None = None,
+    allow_ungated: bool = False,
+) -> Roster:
     """Ask every connected node whether its steward approved this analysis.
 
     Args:
         grid: Flower's grid.
         min_nodes: Wait until so many nodes are connected, or until the time is over.
         timeout: Seconds for nodes to connect, and again for them to answer.
+        answer_timeout: Seconds for them to answer, if that is to be another time: a node that is computing answers
+            afterwards.
         allow_ungated: Also work with nodes that have no gate. Nothing checks there what leaves.
 
     Returns:
@@ -125,7 +134,8 @@ def ask_gates(grid: Grid, *, min_nodes: int = 1, timeout: float = 60.0, allow_un
     """
     asked = wait_for_nodes(grid, min_nodes=min_nodes, timeout=timeout)
     questions = [Message(RecordDict(), message_type=STATUS_MESSAGE, dst_node_id=node) for node in asked]
-    replies = grid.send_and_receive(questions, timeout=timeout) if questions else []
+    answer_timeout = timeout if answer_timeout is None else answer_timeout
+    replies = grid.send_and_receive(questions, timeout=answer_timeout) if questions else []
     return read_roster(asked, replies, allow_ungated=allow_ungated)
 
 

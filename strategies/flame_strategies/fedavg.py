@@ -195,7 +195,7 @@ class FlameFedAvg(Participants, FedAvg):
         nodes = self._nodes(grid, server_round)
         if len(nodes) < self.min_nodes:
             raise NotEnoughNodes(self._shortage(server_round, len(nodes)))
-        self._require_room(server_round, nodes, arrays)
+        self._require_room(grid, server_round, nodes, arrays)
         return self._messages(server_round, nodes, arrays, config, MessageType.TRAIN)
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord]:
@@ -282,6 +282,7 @@ class FlameFedAvg(Participants, FedAvg):
             "refusals": [list(astuple(refusal)) for refusal in self.refusals],
             "noise": {str(number): asdict(noise) for number, noise in self.noise.items()},
             "approved": [] if self.roster is None else list(self.roster.approved),
+            "patience": 0.0 if self.arrays is None else self.reply_timeout(self.arrays),
         }
 
     def load_facts(self, facts: Mapping[str, Any]) -> None:
@@ -290,7 +291,8 @@ class FlameFedAvg(Participants, FedAvg):
         Raises:
             KeyError, TypeError, ValueError, AttributeError: It is none.
         """
-        self.return_to((Refusal(*refusal) for refusal in facts["refusals"]), map(int, facts["approved"]))
+        refusals = (Refusal(*refusal) for refusal in facts["refusals"])
+        self.return_to(refusals, map(int, facts["approved"]), float(facts["patience"]))
         self.noise = {
             int(number): RoundNoise(**{**noise, "shares": tuple(noise["shares"])})
             for number, noise in facts["noise"].items()

@@ -21,7 +21,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -55,7 +54,7 @@ def save_model(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], metadata: M
         ValueError: `metadata` holds something JSON cannot say, NaN and infinity included.
     """
     # safetensors writes the memory as it lies: a transposed view would be saved wrongly.
-    weights = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    weights = save({name: array.astype(array.dtype.newbyteorder("="), order="C") for name, array in arrays.items()})
     description = {
         "schema": MODEL_SCHEMA,
         "weights": {"file": _WEIGHTS, "sha256": hashlib.sha256(weights).hexdigest()},

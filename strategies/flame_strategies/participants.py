@@ -45,18 +45,19 @@ class Participants:
         self._attendance = Attendance()
         self._sent: tuple[int, ...] = ()
         self._before: tuple[int, ...] = ()
+        self._patience = 0.0
         self._rounds = 0
         self._has_room = False
 
     def begin(self, rounds: int) -> None:
         """Forget an earlier fit."""
         self.roster, self.refusals = None, []
-        self._attendance, self._sent, self._before = Attendance(), (), ()
+        self._attendance, self._sent, self._before, self._patience = Attendance(), (), (), 0.0
         self._rounds, self._has_room = rounds, False
 
-    def return_to(self, refusals: Iterable[Refusal], approved: Iterable[int]) -> None:
-        """Take up a fit again, with what its nodes did and those that it had."""
-        self.refusals, self._before = list(refusals), tuple(approved)
+    def return_to(self, refusals: Iterable[Refusal], approved: Iterable[int], patience: float) -> None:
+        """Take up a fit again, with what its nodes did and those that it had, and how long one of them may be busy."""
+        self.refusals, self._before, self._patience = list(refusals), tuple(approved), patience
 
     def waits(self) -> tuple[str, str]:
         """The quorum and the deadlines, in words."""
@@ -96,9 +97,15 @@ class Participants:
         return present
 
     def _ask(self, grid: Grid) -> Roster:
-        """Ask the gates; a fit that is taken up again waits for the nodes that it had."""
+        """Ask the gates; a fit that is taken up again waits for the nodes that it had, and for what they are doing."""
         least = max(self.min_nodes, len(self._before))
-        roster = ask_gates(grid, min_nodes=least, timeout=self.node_timeout, allow_ungated=self.allow_ungated)
+        roster = ask_gates(
+            grid,
+            min_nodes=least,
+            timeout=self.node_timeout,
+            answer_timeout=self.node_timeout + self._patience,
+            allow_ungated=self.allow_ungated,
+        )
         known = set(self.refusals)
         self.refusals += [refusal for refusal in roster.refusals.values() if refusal not in known]
         log.info("Approvals:\n%s", roster)
@@ -117,7 +124,7 @@ class Participants:
         self.roster = roster
         return roster
 
-    def _require_room(self, server_round: int, nodes: tuple[int, ...], arrays: ArrayRecord) -> None:
+    def _require_room(self, grid: Grid, server_round: int, nodes: tuple[int, ...], arrays: ArrayRecord) -> None:
         """The nodes' terms have room for what is to come, before their budgets are spent on a part of it.
 
         Raises:
@@ -130,7 +137,7 @@ class Participants:
         allowed = {n: one.max_bytes[MessageType.TRAIN] for n, one in told.items() if MessageType.TRAIN in one.max_bytes}
         if len(allowed) == len(nodes) and (flaw := reply_flaw(arrays, allowed)) is not None:
             raise MessageTooLarge(flaw)
-        if self._has_room:
+        if self._has_room or getattr(grid, "flame_replays", False):  # what is replayed is not counted again
             return
         self._has_room = True
         short = without_room(told, MessageType.TRAIN, self._rounds - server_round + 1)

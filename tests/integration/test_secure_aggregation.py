@@ -104,6 +104,15 @@ def test_what_left_a_gate_is_masked(simulate, tmp_path) -> None:
     assert (model(tmp_path / "one") == model(tmp_path / "two")).all()
 
 
+def test_in_the_steady_state_a_sum_takes_two_exchanges(simulate, tmp_path) -> None:
+    """One set-up, then for each of four sums the message and the unmasking; nobody signs where nobody was lost."""
+    assert simulate(MASKED, *NODES, "--out", tmp_path / "run").code == 0
+    state = tmp_path / "run" / "nodes" / "DIZ-1" / "state.db"
+    legs = [entry["message_type"].removeprefix("query.flame_sa_") for entry in audit(state, "secure-aggregation")]
+    assert legs == ["keys", "shares", *["unmask"] * 4]
+    assert len(audit(state, "released")) == 4
+
+
 def test_no_key_is_left_when_the_run_is_over(simulate, tmp_path) -> None:
     """The state knows that there was a set-up, and nothing else of it."""
     assert simulate(MASKED, *NODES, "--out", tmp_path / "run").code == 0

@@ -337,6 +337,7 @@ class World:
     sandbox: FakeSandbox = field(default_factory=FakeSandbox)
     data: FakeOffers | None = None
     today: date = TODAY
+    name: str = "DIZ-1"
 
     def __post_init__(self) -> None:
         self.store = Store(self.folder / "state.db", durable=False)
@@ -346,7 +347,7 @@ class World:
         if self.data is None:
             self.data = FakeOffers(cohort=FakeOffer(self.folder / "cohort"))
         self.gate = Gate(
-            node="DIZ-1",
+            node=self.name,
             node_id=1,
             store=self.store,
             sandbox=self.sandbox,
@@ -359,6 +360,7 @@ class World:
             on_event=self.events.append,
             today=lambda: self.today,
             block_key=b"\x09" * 32,
+            identity=key,
         )
 
     def decide(self, raw_fab: bytes, status: Status = Status.APPROVED, **changes: Any) -> Manifest:
@@ -416,5 +418,5 @@ class World:
     def replaced(self, **changes: Any) -> "World":
         """The same DIZ after a restart, with something changed."""
         self.store.close()
-        fields = {"noise": self.noise, "limits": self.limits, "data": self.data, "today": self.today}
+        fields = {"noise": self.noise, "limits": self.limits, "data": self.data, "today": self.today, "name": self.name}
         return World(self.folder, **(fields | changes))

@@ -9,15 +9,20 @@ import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flame_fl.cli.masked import COARSE, masks, print_masks
 from flame_fl.cli.sheet import privacy_in_words
 from flame_fl.cli.usefulness import signal_to_noise
 from flame_fl.contract.fab import read_fab
 from flame_fl.contract.manifest import Manifest, manifest_of
+from flame_fl.contract.terms import Terms
 from flame_fl.flower.bundle import build_fab
-from tests.support.gates import ENFORCED, make_terms
+from flame_fl.privacy.clipping import CLIP_INT
+from tests.support.gates import BLOCKS, ENFORCED, TRAIN, make_terms
+from tests.support.masked_gates import MASKED_TRAIN
 from tests.unit.cli.conftest import Flame, edit
 
 ONE_ARRAY = {"train": {"per_run": 1, "arrays": [{"record": "r", "name": "a", "dtype": "float64", "shape": [100]}]}}
@@ -255,6 +260,150 @@ class TestPrivacyInWords:
         text = privacy_in_words(terms)
         assert "No bound is claimed." in text
         assert "clips each update to 3" in text
+
+
+MASKED = """per_run = 20
+update = "value"
+arrays = [{ record = "arrays", name = "mean", dtype = "float32", shape = [4], max_abs = 16.0 }]
+metrics = [{ record = "metrics", name = "num-examples", kind = "count", max = 1000 }]
+
+[tool.flame.federation]
+min_sites = 5
+
+[tool.flame.secure_aggregation]
+required = true
+dropouts = 2
+weight = "num-examples"
+"""
+SECURE = {"required": True, "dropouts": 1, "colluding": 1}
+
+
+def masked_terms(**changes: Any) -> Terms:
+    """Terms of five sites; `secure` on top of one that may be lost and one that may collude."""
+    secure = SECURE | changes.pop("secure", {})
+    return make_terms(secure_aggregation=secure, federation={"min_sites": 5}, **changes)
+
+
+def large_terms(weight: int, dtype: str = "float32", least: int = 1) -> Terms:
+    """A weighted mean of numbers up to 1000, by weights up to `weight`."""
+    array = {"record": "r", "name": "w", "dtype": dtype, "shape": [4], "max_abs": 1000.0}
+    count = {"record": "m", "name": "n", "kind": "count", "max": weight}
+    store = {"table": "t.csv", "patient_id": "p", "columns": [], "min_patients": least}
+    train = {"per_run": 1, "arrays": [array], "metrics": [count]}
+    return masked_terms(messages={"train": train}, data={"cohort": store}, secure={"weight": "n"})
+
+
+class TestMasks:
+    def test_of_an_app_that_masks_nothing_nothing_is_printed(self, app: Path, flame: Flame) -> None:
+        """Neither in words nor with --json."""
+        assert masks(make_terms()) is None
+        assert "masked" not in flame("app", "check", app).out
+        assert "secure_aggregation" not in json.loads(flame("app", "check", app, "--json").out)
+
+    def test_who_must_answer_and_how_fine_the_sums_are_is_printed(self, app: Path, flame: Flame) -> None:
+        """n, T, d, c; for each array the bits, the scale, and how far a sum and a mean may be off."""
+        text = (app / "pyproject.toml").read_text()
+        start = text.index("[tool.flame.messages.train]\n") + len("[tool.flame.messages.train]\n")
+        edit(app, text[start : text.index("[tool.flame.run_config]")], MASKED)
+        rows = [" ".join(line.replace("│", " ").split()) for line in flame("app", "check", app).out.splitlines()]
+        wanted = {
+            "the hub reads sums over at least 3 DIZ", "sites in a set-up (n) 5 (min_sites)",
+            "must answer (T) 3", "may be lost (d) 2",
+            "may collude with the hub (c) 0", "train 32 metrics/num-examples sum 2^0 0",
+            "train 32 arrays/mean weighted mean 2^14 0.00015 3.1e-05",
+        }  # fmt: skip
+        assert wanted - set(rows) == set()
+
+    def test_the_same_with_json(self, app: Path, flame: Flame) -> None:
+        """As numbers; the scale is that of the gates."""
+        text = (app / "pyproject.toml").read_text()
+        start = text.index("[tool.flame.messages.train]\n") + len("[tool.flame.messages.train]\n")
+        edit(app, text[start : text.index("[tool.flame.run_config]")], MASKED)
+        told = json.loads(flame("app", "check", app, "--json").out)["secure_aggregation"]
+        parts = told["messages"]["train"].pop("parts")
+        assert told == {
+            "sites": 5, "threshold": 3, "dropouts": 2, "colluding": 0, "fewest": 3, "messages": {"train": {"bits": 32}},
+        }  # fmt: skip
+        assert parts["arrays/mean"] == {
+            "how": "weighted", "scale": 2**14, "sum": 5 / 2**15, "mean": 5 / 2**15 / 5, "coarse": False,
+        }  # fmt: skip
+        assert parts["metrics/num-examples"] == {"how": "sum", "scale": 1, "sum": 0}
+
+    @pytest.mark.parametrize(
+        ("weight", "dtype", "least", "coarse"),
+        [
+            (100, "float32", 1, False), (1_000_000, "float32", 1, True), (1_000_000, "float32", 10_000, False),
+            (1_000_000, "float64", 1, False),
+        ],
+    )  # fmt: skip
+    def test_a_coarse_mean_is_warned_of(
+        self, weight: int, dtype: str, least: int, coarse: bool, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """Off by more than 1e-4 of the bound where every site weighs as little as its data store allows."""
+        terms = large_terms(weight, dtype, least)
+        found = masks(terms)
+        assert found is not None
+        part = found["messages"]["train"]["parts"]["r/w"]
+        assert part["coarse"] == coarse == (part["mean"] > COARSE * 1000.0)
+        assert part["mean"] == pytest.approx(5 / (2 * part["scale"]) / (5 * least))
+        print_masks(terms)
+        assert ("Coarse:" in capfd.readouterr().out) == coarse
+
+    def test_sums_that_do_not_fit_are_said(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """As the gates would refuse them."""
+        array = {"record": "r", "name": "c", "dtype": "int32", "shape": [4], "kind": "sum", "max_abs": 1e9}
+        terms = masked_terms(messages={"train": {"per_run": 1, "arrays": [array]}})
+        found = masks(terms)
+        assert found is not None
+        assert "do not fit 32 bits" in found["messages"]["train"]["problem"]
+        print_masks(terms)
+        assert "train: sums of 5 numbers" in capfd.readouterr().out
+
+    def test_a_mean_without_weight_is_off_by_half_a_unit(self) -> None:
+        """Whatever the number of sites."""
+        found = masks(masked_terms(messages={"train": MASKED_TRAIN}))
+        assert found is not None
+        part = found["messages"]["train"]["parts"]["arrays/w"]
+        assert (part["how"], part["mean"]) == ("mean", pytest.approx(1 / (2 * part["scale"])))
+        assert "coarse" not in part
+
+    @pytest.mark.parametrize(("privacy", "blocks"), [(ENFORCED, 1), (BLOCKS, 4)])
+    @pytest.mark.parametrize(("trust", "shares"), [("local", 1), ("distributed", 3)])
+    def test_noise_is_said_as_each_sites_share(
+        self, trust: str, shares: int, privacy: dict[str, Any], blocks: int, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """Its standard deviation in the answer's units and as an integer; nothing is rounded beside the clip."""
+        noisy = privacy | {"trust": trust, "noise_multiplier": 3.0, "clip_norm": 2.0}
+        terms = masked_terms(messages={"train": TRAIN}, privacy=noisy)
+        found = masks(terms)
+        assert found is not None
+        assert found["messages"]["train"] == {"bits": 32, "scale": CLIP_INT * blocks / 2.0}
+        print_masks(terms)
+        said = capfd.readouterr().out
+        if trust == "local":
+            assert "noise_share" not in found
+            assert "shares" not in said
+            return
+        share = found["noise_share"]
+        assert share["shares"] == shares
+        assert share["sigma"] == pytest.approx(2.0 * 3.0 / shares**0.5)
+        assert share["sigma_as_integer"] == pytest.approx(3.0 * CLIP_INT / shares**0.5)
+        assert "1 of 3 shares: standard deviation 3.464" in said
+
+    def test_shares_that_are_too_small_are_said(self, capfd: pytest.CaptureFixture[str]) -> None:
+        """Of very little noise and very many sites: the gates would refuse."""
+        noisy = ENFORCED | {"trust": "distributed", "noise_multiplier": 1e-4, "epsilon_max": 1e6}
+        terms = make_terms(
+            messages={"train": TRAIN},
+            privacy=noisy,
+            secure_aggregation={"required": True},
+            federation={"min_sites": 999},
+        )
+        found = masks(terms)
+        assert found is not None
+        assert found["noise_share"]["sigma_as_integer"] < 4
+        print_masks(terms)
+        assert "The gates would refuse" in capfd.readouterr().out
 
 
 class TestBuild:

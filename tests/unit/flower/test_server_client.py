@@ -109,6 +109,27 @@ def test_how_long_to_wait_is_asked_patiently(server: tuple[Server, Path], monkey
     ] * 2
 
 
+def test_checkpoints_are_sent_and_fetched_patiently(server: tuple[Server, Path], tmp_path: Path, monkeypatch) -> None:
+    """Whole files, by names that are quoted."""
+    monkeypatch.setattr(server_client.time, "sleep", lambda seconds: None)
+    listening, where = server
+    client = RelayClient(where, Patient())
+    (tmp_path / "kept").write_bytes(b"content")
+    listening.codes = [503, 204, 503, 200]
+    client.send_checkpoint("1/odd/a b", tmp_path / "kept")
+    client.fetch_checkpoint("1/odd/a b", tmp_path / "fetched")
+    assert (
+        listening.seen
+        == [("PUT", "/flame/checkpoint/1/odd/a%20b", b"content")] * 2
+        + [("GET", "/flame/checkpoint/1/odd/a%20b", b"")] * 2
+    )
+    assert WaitLeft.model_validate_json((tmp_path / "fetched").read_bytes()).known
+    listening.codes = [404]
+    with pytest.raises(httpx.HTTPStatusError):
+        client.fetch_checkpoint("gone", tmp_path / "gone")
+    client.close()
+
+
 @pytest.mark.parametrize("code", [502, 503, 504])
 def test_a_hub_that_restarts_is_waited_for(server: tuple[Server, Path], monkeypatch, code: int) -> None:
     """Longer each time."""

@@ -268,3 +268,26 @@ def test_one_diz_alone_is_told_nothing(world: World) -> None:
     before = len(world.hub.sent)
     world.grid.tell_heads()
     assert len(world.hub.sent) == before
+
+
+def test_a_checkpoint_is_kept_before_a_message_leaves(world: World) -> None:
+    """No round is asked for before the one before is safe; by hand, too."""
+    order: list[str] = []
+    world.hub.told = order  # type: ignore[assignment]
+    grid = RelayGrid(world.hub, EventLog(world.take), None, lambda: order.append("kept"))  # type: ignore[arg-type]
+    grid.set_run(Run.create_empty(RUN))
+    world.answers(7, 1.0)
+    list(grid.send_and_receive(world.messages(7)))
+    list(grid.push_messages(world.messages(8)))
+    list(grid.push_messages([]))
+    assert [what == "kept" for what in order] == [True, False, True, False]
+
+
+def test_how_far_a_strategy_is_is_told(world: World) -> None:
+    """Numbers of known names, whatever it says."""
+    said = {"round": 2, "rounds": 9, "seconds": 1.5, "seconds_left": 10.5, "resumed_round": 0}
+    world.grid.flame_progress({**said, "kind": "run", "x": 1, "rounds ": 3})
+    (event,) = world.events("round")
+    assert {name: value for name, value in event.items() if name not in {"kind", "at"}} == said
+    world.grid.flame_progress({"round": "two", "seconds": 1.0})
+    assert "round" not in world.events("round")[1]

@@ -54,6 +54,7 @@ class Relay:
         self.run.fab_hash = read_fab(raw_fab).sha256
         self.raw_fab, self.outputs, self.artefacts, self.lines = raw_fab, [], {}, b""
         self.refused: set[str] = set()
+        self.checkpoint: dict[str, bytes] = {}
         self.over = False
         self.begun = 0
         self.nodes = {7: "DIZ-1", 8: "DIZ-2"}
@@ -89,6 +90,15 @@ class Relay:
             raise httpx.HTTPError("413")
         self.artefacts[name] = path.read_bytes()
 
+    def send_checkpoint(self, name: str, path: Path) -> None:
+        self.checkpoint[name] = path.read_bytes()
+
+    def checkpoint_files(self) -> list[str]:
+        return sorted(self.checkpoint)
+
+    def fetch_checkpoint(self, name: str, target: Path) -> None:
+        target.write_bytes(self.checkpoint[name])
+
     @property
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.lines.splitlines()]
@@ -121,7 +131,8 @@ def serve(tmp_path: Path, monkeypatch) -> Iterator[Serve]:
         relay = Relay(build_fab(write_app(tmp_path / "small-app", files, pyproject=NO_TERMS)), **overrides)
         prepare(relay)
         monkeypatch.setattr(RelayGrid, "send_and_receive", lambda grid, asked, timeout: gates(relay, asked))
-        return _run(relay, EventLog(relay.send_events), Queue(), tmp_path / "out"), relay  # type: ignore[arg-type]
+        folders = tmp_path / "out", tmp_path / "checkpoint"
+        return _run(relay, EventLog(relay.send_events), Queue(), *folders), relay  # type: ignore[arg-type]
 
     yield go
     for path in [p for p in sys.path if "flame-app-" in p]:
@@ -245,10 +256,41 @@ def test_a_hub_that_has_the_output_already_is_no_failure(serve: Serve) -> None:
     assert serve("pass", over)[0] == 0
 
 
-def test_it_is_told_a_socket_and_a_folder_and_no_more() -> None:
+def test_what_a_process_before_it_left_is_there_again(serve: Serve) -> None:
+    """With the nodes that the run began with: nobody is gathered anew, and no gate is asked."""
+
+    def before(relay: Relay) -> None:
+        relay.checkpoint = {"begun.json": b'{"sites": ["8"]}', "1/odd/state.json": b"{}", "../x": b"no"}
+        relay.stand = {}
+
+    code, relay = serve(
+        "kept = Path(os.environ['FLAME_CHECKPOINT'])\n"
+        "said = [sorted(map(str, (p.relative_to(kept) for p in kept.rglob('*.json')))), list(grid.get_node_ids())]\n"
+        "(out / 'said.json').write_text(json.dumps(said))",
+        before,
+    )
+    assert code == 0
+    assert json.loads(relay.artefacts["said.json"]) == [["1/odd/state.json", "begun.json"], [8]]
+    assert not [event for event in relay.events if event["kind"] in {"gather", "standing"}]
+    assert "FLAME_CHECKPOINT" not in os.environ
+
+
+def test_what_a_failed_run_had_is_handed_over(serve: Serve) -> None:
+    """The model of its last complete round; of a run that finished there is nothing to go on from."""
+    body = (
+        "slot = Path(os.environ['FLAME_CHECKPOINT']) / '1' / 'odd'\nslot.mkdir(parents=True)\n"
+        "(slot / 'state.json').write_text('{}')\n"
+    )
+    _, relay = serve(body)
+    assert relay.artefacts == {}
+    _, relay = serve(body.replace("1", "2") + "raise ValueError('no')")
+    assert set(relay.artefacts) == {"checkpoint/1/odd/state.json", "checkpoint/2/odd/state.json"}
+
+
+def test_it_is_told_a_socket_and_its_folders_and_no_more() -> None:
     """No token, no address: there is nowhere to give one."""
     done = subprocess.run(
         [sys.executable, "-m", "flame_fl.flower.server_runner", "--help"], capture_output=True, text=True, check=True
     )
     words = done.stdout.replace("[", " ").split()
-    assert {word for word in words if word.startswith("--")} == {"--socket", "--out", "--help"}
+    assert {word for word in words if word.startswith("--")} == {"--socket", "--out", "--checkpoint", "--help"}

@@ -45,11 +45,11 @@ class World:
         state.initialize()
         return state
 
-    def send(self, value: float = 1.0) -> Message:
+    def send(self, value: float = 1.0, *, complete: bool = True) -> Message:
         """The ServerApp sends a message, with its objects."""
         TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = self.task, self.run, 1
         content = RecordDict({"arrays": ArrayRecord({"x": Array(np.full(4, value))})})
-        return self.store(Message(content, dst_node_id=self.node, message_type="train"))
+        return self.store(Message(content, dst_node_id=self.node, message_type="train"), complete=complete)
 
     def reply(self, message: Message, *, complete: bool = True) -> Message:
         """The node answers."""
@@ -232,6 +232,24 @@ def test_a_task_is_told_its_input_again(world: World) -> None:
     assert world.state.activate_task(world.task)
     world.state.finish_task(world.task, SubStatus.COMPLETED, "")
     assert not world.state.activate_task(world.task)
+
+
+def test_a_task_that_begins_anew_has_sent_nothing(world: World) -> None:
+    """What its node has got is computed to its end; what it was offered, or what never came whole, is not."""
+    got = world.send(1.0)
+    assert world.pull() == [got.object_id]
+    world.state.confirm_delivery(got.object_id, world.node)
+    offered = world.send(2.0)
+    assert world.pull() == [offered.object_id]
+    world.send(3.0, complete=False)
+    assert world.state.activate_task(world.task)
+    assert world.state.get_message_ids_from_run_id(world.run) == {got.object_id}
+    assert world.pull() == []
+    again = world.send(3.0)  # the model that broke off
+    assert world.holds(again)
+    assert world.pull() == [again.object_id]
+    answer = world.reply(got)
+    assert world.fetch(got) == [answer.object_id]
 
 
 def test_only_serverapps_can_be_run(world: World) -> None:

@@ -1,6 +1,7 @@
 """The agent's decisions, with a SuperLink and ServerApps that a test plays."""
 
 import itertools
+import json
 import stat
 import time
 from collections.abc import Iterator
@@ -332,4 +333,84 @@ def test_a_record_that_cannot_be_read_is_passed_over(world: World) -> None:
     for name, content in (("5", "{"), ("6", '{"run_id": 6}'), ("x", "{}")):
         (world.files.runs / name).mkdir()
         (world.files.runs / name / "task.json").write_text(content)
+    assert not list(unfinished(world.files.runs))
+
+
+def keep_round(world: World, run_id: int) -> None:
+    """The ServerApp's strategy completed a round."""
+    slot = RunFolder(world.files.runs, run_id).checkpoint / "1" / "odd"
+    slot.mkdir(parents=True)
+    (slot / "state.json").write_text("{}")
+
+
+def events(world: World, run_id: int) -> list[dict[str, Any]]:
+    """What was told of a run."""
+    return [json.loads(line) for line in RunFolder(world.files.runs, run_id).events.read_text().splitlines()]
+
+
+def test_a_serverapp_that_died_goes_on_from_its_checkpoint(world: World) -> None:
+    """Under the same run and token, a few times; then its run has failed."""
+    token = world.add(1)
+    world.agent.tick()
+    keep_round(world, 1)
+    for count in (1, 2, 3):
+        before = world.launcher.running[1]
+        before.ended = Ended(137, "it used too much memory")
+        world.agent.tick()
+        assert before.killed
+        assert world.launcher.running[1] is not before
+        assert world.launcher.running[1].poll() is None
+        assert (world.record(1).token, world.record(1).restarts) == (token, count)
+        assert world.queue.failed == {}
+    assert [(e["kind"], e["why"], e["count"], e["most"]) for e in events(world, 1)] == [
+        ("restart", "it used too much memory", count, 3) for count in (1, 2, 3)
+    ]
+    assert "starting its ServerApp again from its checkpoint (3 of 3 times)" in world.said[-1]
+    world.launcher.running[1].ended = Ended(137, "it used too much memory")
+    world.agent.tick()
+    assert "it used too much memory" in world.queue.failed[token]
+    assert not RunFolder(world.files.runs, 1).checkpoint.exists()
+
+
+def test_one_that_died_with_the_hub_goes_on(world: World) -> None:
+    """The next agent counts on, too."""
+    token = world.add(1)
+    world.agent.tick()
+    keep_round(world, 1)
+    for count in (1, 2, 3, 4):
+        world.agent.close()
+        world.launcher.running.clear()
+        world.agent = world.new_agent()
+        world.agent.adopt()
+        assert (1 in world.launcher.running) == (count < 4)
+    assert "lost when the hub restarted" in world.queue.failed[token]
+    assert world.launcher.swept[-2:] == [{1}, set()]
+
+
+def test_one_that_said_it_failed_is_not_started_again(world: World) -> None:
+    """Its app raised; nor is one that was stopped while it was dead."""
+    for run_id in (1, 2):
+        world.add(run_id)
+        world.agent.tick()
+        keep_round(world, run_id)
+    world.agent._active[1].over.set()
+    world.reader.finished.add(2)
+    for run_id in (1, 2):
+        world.launcher.running[run_id].ended = Ended(1, "it ended with code 1")
+    running = dict(world.launcher.running)
+    world.agent.tick()
+    assert world.launcher.running == running
+    assert not (world.files.runs / "1" / "events.jsonl").exists()
+    assert not list(unfinished(world.files.runs))
+
+
+def test_one_that_cannot_be_started_again_fails(world: World) -> None:
+    """With the reason."""
+    token = world.add(1)
+    world.agent.tick()
+    keep_round(world, 1)
+    world.launcher.running[1].ended = Ended(137, "it ended")
+    world.launcher.refuses = True
+    world.agent.tick()
+    assert world.queue.failed[token] == "no image for a/b. Ask."
     assert not list(unfinished(world.files.runs))

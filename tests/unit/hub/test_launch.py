@@ -44,7 +44,8 @@ def test_it_is_told_its_socket_and_its_folder(folder: RunFolder, monkeypatch) ->
     process = started(folder, monkeypatch, "tells", "import sys, os; print(sys.argv[1:], sorted(os.environ))")
     assert ended(process).code == 0
     said = folder.log.read_text()
-    assert f"['--socket', '{folder.socket_folder / 'r'}', '--out', '{folder.scratch / 'out'}']" in said
+    told = ["--socket", folder.socket_folder / "r", "--out", folder.scratch / "out"]
+    assert str([*map(str, told), "--checkpoint", str(folder.scratch / "checkpoint")]) in said
     assert "HUB_SECRET" not in said
 
 

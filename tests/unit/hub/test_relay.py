@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from flame_fl.flower.server_operations import OPERATIONS, TOKEN_HEADER
 from flame_fl.flower.server_wish import Wish, keep_wish
 from flame_fl.hub.relay import Limits, Relay, is_plain_path
-from flame_fl.hub.runs import RunFolder
+from flame_fl.hub.runs import RunFolder, RunRecord
 
 TOKEN = "the task's own token"
 
@@ -241,3 +241,47 @@ def test_it_serves_on_a_socket_in_a_deep_folder(tmp_path: Path) -> None:
         assert not where.exists()
     with socket.socket(socket.AF_UNIX) as probe, pytest.raises(OSError, match="AF_UNIX path too long"):
         probe.connect(str(where))
+
+
+def test_checkpoints_are_kept_and_given_back(world: World) -> None:
+    """To this run's own ServerApp, by the names that are there; they take nothing of the artefacts' room."""
+    assert world.client.get("/flame/checkpoint/").json() == {"files": []}
+    assert world.client.put("/flame/checkpoint/1/odd/state.json", content=b"{}").status_code == 204
+    assert world.client.put("/flame/checkpoint/begun.json", content=b"x" * 900).status_code == 204
+    assert world.client.put("/flame/checkpoint/1/odd/state.json", content=b"{1}").status_code == 204
+    assert world.client.get("/flame/checkpoint/").json() == {"files": ["1/odd/state.json", "begun.json"]}
+    answer = world.client.get("/flame/checkpoint/1/odd/state.json")
+    assert (answer.status_code, answer.content) == (200, b"{1}")
+    assert world.client.put("/flame/artefacts/a", content=b"x" * 999).status_code == 204
+    assert world.kept() == {"a": b"x" * 999}
+    assert world.folder.has_checkpoint
+    assert world.superlink.requests == []
+
+
+def test_checkpoints_have_the_same_limits(world: World) -> None:
+    """In bytes, in files, and in their names."""
+    assert world.client.put("/flame/checkpoint/a", content=b"x" * 1001).status_code == 413
+    for name in "abc":
+        assert world.client.put(f"/flame/checkpoint/{name}", content=b"x").status_code == 204
+    assert world.client.put("/flame/checkpoint/d", content=b"x").status_code == 413
+    for name in ("..%2f..%2ftask.json", ".hidden", "%2fetc%2fpasswd", "a%00"):
+        assert world.client.put(f"/flame/checkpoint/{name}", content=b"x").status_code in {400, 403, 404}
+
+
+@pytest.mark.parametrize("name", ["../task.json", "..%2ftask.json", "%2fetc%2fpasswd", "x", "1", "link"])
+def test_nothing_else_is_given(world: World, name: str) -> None:
+    """The run's folder holds its token."""
+    (world.folder.path / "task.json").write_text("secret")
+    (world.folder.checkpoint / "1").mkdir()
+    (world.folder.checkpoint / "1" / "kept").write_text("kept")
+    answer = world.client.get(f"/flame/checkpoint/{name}")
+    assert answer.status_code in {403, 404}
+    assert b"secret" not in answer.content
+
+
+def test_a_run_that_is_over_has_no_checkpoint(world: World) -> None:
+    """There is nothing to go on with."""
+    world.client.put("/flame/checkpoint/1/odd/state.json", content=b"{}")
+    world.folder.end(RunRecord(1, 42, "f", TOKEN, 0.0), "ended")
+    assert not world.folder.has_checkpoint
+    assert not world.folder.checkpoint.exists()

@@ -165,6 +165,64 @@ def test_terms_have_a_direction(path: tuple[str | int, ...], value: object, show
     assert (change.path, change.direction) == (shown_path, direction)
 
 
+MASKED = {
+    "required": True, "dropouts": 1, "colluding": 1, "weight": "num-examples", "min_total": 10,
+    "min_total_of": ["r/c"], "support": {"r/c": ["DIZ-1", "DIZ-2", "DIZ-3"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "direction"),
+    [
+        (("secure_aggregation", "required"), False, "looser"),
+        (("secure_aggregation", "dropouts"), 2, "looser"), (("secure_aggregation", "dropouts"), 0, "tighter"),
+        (("secure_aggregation", "colluding"), 0, "looser"), (("secure_aggregation", "colluding"), 2, "tighter"),
+        (("secure_aggregation", "min_total"), 5, "looser"), (("secure_aggregation", "min_total"), None, "looser"),
+        (("secure_aggregation", "weight"), "other", ""),
+        (("secure_aggregation", "required"), "yes", ""),
+        (("federation", "min_sites"), 3, "looser"), (("federation", "min_sites"), 9, "tighter"),
+        (("privacy", "trust"), "local", "tighter"),
+        (("messages", "train", "arrays", 0, "max_abs"), 9.0, "looser"),
+        (("messages", "train", "arrays", 0, "max_abs"), 1.0, "tighter"),
+        (("messages", "train", "arrays", 0, "max_abs"), None, "looser"),
+    ],
+)  # fmt: skip
+def test_masks_have_a_direction(path: tuple[str | int, ...], value: object, direction: str) -> None:
+    """Fewer sites in a sum, fewer colluders to withstand, larger numbers and noise that rests on others are looser."""
+    start = terms_table(secure_aggregation=MASKED, federation={"min_sites": 5})
+    start["privacy"] = {**start["privacy"], "trust": "distributed"}
+    start["messages"]["train"]["arrays"] = [{**start["messages"]["train"]["arrays"][0], "max_abs": 4.0}]
+    (change,) = change_of(path, value, start)
+    assert change.direction == direction
+    back = change_of(path, start_value(start, path), replaced(start, path, value))
+    assert [c.direction for c in back] == [{"looser": "tighter", "tighter": "looser", "": ""}[direction]]
+
+
+def start_value(table: Any, path: tuple[str | int, ...]) -> Any:
+    for key in path:
+        table = table[key]
+    return table
+
+
+def replaced(table: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    changed = copy.deepcopy(table)
+    start_value(changed, path[:-1])[path[-1]] = value
+    return changed
+
+
+def test_which_sites_supply_an_array_is_shown_name_by_name() -> None:
+    """For the steward to judge."""
+    start = terms_table(secure_aggregation=MASKED)
+    (change,) = change_of(("secure_aggregation", "support", "r/c"), ["DIZ-1", "DIZ-2", "DIZ-3", "DIZ-9"], start)
+    assert (change.path, change.after, change.direction) == ("secure_aggregation.support.r/c[DIZ-9]", '"DIZ-9"', "")
+
+
+def test_masks_where_there_were_none_are_listed_field_by_field() -> None:
+    """Terms of before there were any have no such table."""
+    found = terms_diff({"privacy": {}}, {"privacy": {}, "secure_aggregation": {"required": True, "dropouts": 1}})
+    assert {change.path for change in found} == {"secure_aggregation.required", "secure_aggregation.dropouts"}
+
+
 def test_columns_and_arrays_are_compared_one_by_one() -> None:
     """Their order says nothing."""
     before = {"terms": {"data": {"x": {"columns": ["age", "sex"]}}}}

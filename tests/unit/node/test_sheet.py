@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from flame_fl.contract.task import Run
 from flame_fl.contract.terms import Terms
 from flame_fl.gate.approval import ApprovalRecord, ProjectRecord, Status
+from flame_fl.gate.cohort_check import EVENT as COUNT
+from flame_fl.gate.signatures import public_text
 from flame_fl.gate.store import Store
 from flame_fl.gate.workflow import Gate, NodeLimits
 from flame_fl.node.config import NodeConfig, config_text, parse_config
@@ -23,7 +26,10 @@ from flame_fl.node.sheet_sections import caution_text
 from flame_fl.node.sheet_words import WORDS, Say
 from flame_fl.node.shown import visible
 from flame_fl.node.wiring import Node
+from flame_fl.privacy.accounting import PrivacyEvent, Relation, epsilon_of
+from flame_fl.privacy.risk import risk_of
 from tests.support.gates import BLOCKS, ENFORCED, TRAIN, World, make_fab, make_terms, manifest_from, terms_table
+from tests.support.masked_gates import MASKED_TRAIN, masked_table
 from tests.support.stewards import decide
 from tests.unit.node.decisions import fab_of
 
@@ -250,6 +256,198 @@ class TestCautions:
             values |= {"what": "cpus"} if key == "resources" else {}
             for language in LANGUAGES:
                 assert caution_text(Caution(level="low", key=key, values=values), Say(language))  # type: ignore[arg-type]
+
+
+def enrolled(world: World, sites: int, *, own: bool = True) -> dict[str, str]:
+    """A roster of so many sites; this one's own key is the first's."""
+    keys = [
+        public_text(Ed25519PrivateKey.from_private_bytes(bytes([n]) * 32).public_key()) for n in range(1, sites + 1)
+    ]
+    keys[:1] = [world.trust.node_key] if own else keys[:1]
+    roster = {f"DIZ-{n}": key for n, key in enumerate(keys, 1)}
+    world.store.put_project(ProjectRecord(make_terms().project, Status.PENDING, roster=roster))
+    return roster
+
+
+NOISY_TRAIN = TRAIN | {"metrics": []}
+SHARES = ENFORCED | {"noise_multiplier": 8.0, "epsilon_max": 5.0, "trust": "distributed"}
+
+
+def noisy_table(**how: Any) -> dict[str, Any]:
+    """Terms with noise in shares."""
+    table = masked_table(privacy=SHARES, messages={"train": NOISY_TRAIN}, limits={"runs": 1}, **how)
+    del table["secure_aggregation"]["weight"]
+    return table
+
+
+class TestMasks:
+    def test_an_analysis_that_masks_nothing_says_nothing_of_it(self, world: World, config: NodeConfig) -> None:
+        """No section, no caution, whatever its other terms of it say."""
+        table = terms_table(secure_aggregation={"dropouts": 2})
+        sheet = sheet_of(world, config, make_fab(table))
+        assert sheet.masks is None
+        assert "masks" not in {section.key for section in sections(sheet, "en")}
+        assert {key for key in keys(sheet) if key.startswith("masks")} == set()
+        assert "roster_empty" in keys(sheet)
+
+    @pytest.mark.parametrize(
+        ("language", "words"),
+        [
+            (
+                "en",
+                ("sums over at least 4 sites", "at least 6 of them: DIZ-1, DIZ-2, DIZ-3, DIZ-4, DIZ-5, DIZ-6",
+                 "2; if more are lost", "1: what these tell the hub", "the answers of 4 sites, if 6 take part",
+                 "its count num-examples", "arrays/b: by DIZ-1, DIZ-2, DIZ-3", "no more"),
+            ),
+            (
+                "de",
+                ("Summen über mindestens 4 Standorte", "davon mindestens 6: DIZ-1, DIZ-2, DIZ-3, DIZ-4, DIZ-5, DIZ-6",
+                 "2; fallen mehr aus", "1: Was sie dem Hub mitteilen", "Antworten von 4 Standorten, wenn 6 teilnehmen",
+                 "seine Anzahl num-examples", "arrays/b: von DIZ-1, DIZ-2, DIZ-3", "mehr nicht"),
+            ),
+        ],
+    )  # fmt: skip
+    def test_what_the_hub_reads_is_said(
+        self, language: str, words: tuple[str, ...], world: World, config: NodeConfig
+    ) -> None:
+        """Who takes part, who may be lost or collude, how many must answer, and by what means are weighted."""
+        enrolled(world, 6)
+        secure = {"dropouts": 2, "colluding": 1, "support": {"arrays/b": ["DIZ-1", "DIZ-2", "DIZ-3"]}}
+        sheet = sheet_of(world, config, make_fab(masked_table(sites=6, secure=secure)))
+        text = text_of(sheet, language)
+        assert [word for word in words if word not in text] == []
+        assert {key for key in keys(sheet) if key.startswith(("masks", "roster", "not_in"))} == set()
+
+    def test_counts_that_are_tested_among_the_sites_are_said(self, world: World, config: NodeConfig) -> None:
+        """What takes the place of this site's own rule."""
+        counts = {"record": "r", "name": "c", "dtype": "int64", "shape": [3], "kind": "count", "max_abs": 1e6}
+        train = MASKED_TRAIN | {"arrays": [counts]}
+        secure = {"min_total": 17, "min_total_of": ["r/c"]}
+        text = text_of(sheet_of(world, config, make_fab(masked_table(messages={"train": train}, secure=secure))))
+        assert "of r/c, only what reaches 17 over all sites" in text
+
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_who_has_to_be_honest_is_said(self, language: str, world: World, config: NodeConfig) -> None:
+        """Noise in shares, or all of it here."""
+        enrolled(world, 5)
+        table = noisy_table(sites=5, secure={"dropouts": 1, "colluding": 1})
+        text = text_of(sheet_of(world, config, make_fab(table)), language)
+        assert ("3 of 5 sites together" if language == "en" else "3 von 5 Standorten fügen zusammen") in text
+        table["privacy"] = SHARES | {"trust": "local"}
+        text = text_of(sheet_of(world, config, make_fab(table)), language)
+        assert ("this site adds all of it" if language == "en" else "fügt es vollständig hinzu") in text
+
+    @pytest.mark.parametrize("roster", [0, 5, 9])
+    def test_what_is_left_if_all_others_collude_is_in_figures(
+        self, roster: int, world: World, config: NodeConfig
+    ) -> None:
+        """Three messages at a multiplier smaller by the root of the shares, of the largest set-up that may be."""
+        if roster:
+            enrolled(world, roster)
+        sheet = sheet_of(world, config, make_fab(noisy_table(sites=5, secure={"dropouts": 1, "colluding": 1})))
+        assert sheet.masks is not None
+        assert sheet.claim is not None
+        assert sheet.claim.admitted == 3
+        shares = max(roster, 5) - 2
+        event = PrivacyEvent(8.0 / 2 / shares**0.5, Relation.REPLACE_ONE_SITE)
+        alone = sheet.masks.alone
+        assert alone is not None
+        assert (sheet.masks.shares, alone.delta) == (shares, 1e-5)
+        assert alone.epsilon == pytest.approx(epsilon_of({event: 3}, 1e-5))
+        assert alone.risk.tpr == pytest.approx(risk_of({event: 3}).tpr)
+        assert alone.epsilon > sheet.claim.epsilon
+        assert f"ε = {Say('en').value(alone.epsilon)} at δ = 1e-05" in text_of(sheet)
+
+    def test_of_patients_the_count_of_the_cohort_is_no_share(self, world: World, config: NodeConfig) -> None:
+        """Its noise is this site's own: only the answers' is smaller."""
+        table = noisy_table(sites=5, secure={"dropouts": 1, "colluding": 1})
+        table["privacy"] = BLOCKS | {"noise_multiplier": 8.0, "trust": "distributed"}
+        sheet = sheet_of(world, config, make_fab(table))
+        assert sheet.masks is not None
+        assert sheet.masks.alone is not None
+        event = PrivacyEvent(8.0 / 2 / 3**0.5, Relation.ADD_OR_REMOVE_ONE_PATIENT)
+        assert sheet.masks.alone.epsilon == pytest.approx(epsilon_of({event: 3, COUNT: 1}, 1e-5))
+
+    @pytest.mark.parametrize("trust", ["local", "distributed"])
+    def test_masks_alone_are_no_figure(self, trust: str, world: World, config: NodeConfig) -> None:
+        """Without shares there is nothing that rests on others."""
+        table = noisy_table(sites=3)
+        table["privacy"] = SHARES | {"trust": trust}
+        sheet = sheet_of(world, config, make_fab(table))
+        assert sheet.masks is not None
+        assert (sheet.masks.alone is None) == (trust == "local")
+
+    @pytest.mark.parametrize(
+        ("key", "level", "roster", "own", "secure"),
+        [
+            ("masks_no_roster", "high", 0, True, {}),
+            ("masks_not_in_roster", "high", 5, False, {}),
+            ("masks_few", "high", 4, True, {}),
+            ("masks_unknown", "high", 5, True, {"support": {"arrays/b": ["DIZ-1", "DIZ-2", "DIZ-8"]}}),
+            ("masks_trust", "low", 5, True, {}),
+        ],
+    )
+    def test_what_could_not_run_or_rests_on_everybody_is_warned_of(
+        self, key: str, level: str, roster: int, own: bool, secure: dict[str, Any], world: World, config: NodeConfig
+    ) -> None:
+        """Each where it holds, and not beside the milder caution of the same."""
+        if roster:
+            enrolled(world, roster, own=own)
+        sheet = sheet_of(world, config, make_fab(masked_table(sites=5, secure=secure)))
+        found = {caution.key: caution.level for caution in sheet.cautions}
+        assert found[key] == level
+        expected = {key, "masks_trust"}
+        assert {name for name in found if name.startswith(("masks", "roster", "not_in"))} == expected
+
+    def test_nobody_is_trusted_where_one_may_collude(self, world: World, config: NodeConfig) -> None:
+        """Then nothing is warned of; with noise in shares it weighs more."""
+        enrolled(world, 5)
+        assert "masks_trust" not in keys(
+            sheet_of(world, config, make_fab(masked_table(sites=5, secure={"colluding": 1})))
+        )
+        sheet = sheet_of(world, config, make_fab(noisy_table(sites=5)))
+        assert {c.key: c.level for c in sheet.cautions}["masks_trust"] == "medium"
+
+    def test_a_weak_share_is_warned_of(self, world: World, config: NodeConfig) -> None:
+        """The claim itself may be strong."""
+        enrolled(world, 50)
+        table = noisy_table(sites=5)
+        sheet = sheet_of(world, config, make_fab(table))
+        assert sheet.claim is not None
+        assert sheet.claim.risk.tpr < 0.1
+        assert ("weak_claim" in keys(sheet), "masks_alone" in keys(sheet)) == (False, True)
+        enrolled(world, 5)
+        table["privacy"] = SHARES | {"noise_multiplier": 300.0, "epsilon_max": 1.0}
+        assert "masks_alone" not in keys(sheet_of(world, config, make_fab(table)))
+
+    def test_sums_that_do_not_fit_are_warned_of(self, world: World, config: NodeConfig) -> None:
+        """Only with as many sites as are on the roster."""
+        rule = {"record": "r", "name": "c", "dtype": "int32", "shape": [3], "kind": "sum", "max_abs": 5e8}
+        fab = make_fab(masked_table(messages={"train": MASKED_TRAIN | {"arrays": [rule]}}))
+        enrolled(world, 3)
+        assert "masks_range" not in keys(sheet_of(world, config, fab))
+        enrolled(world, 5)
+        assert "masks_range" in keys(sheet_of(world, config, fab))
+
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_it_stands_before_the_figures_that_rest_on_it(
+        self, language: str, world: World, config: NodeConfig
+    ) -> None:
+        """One section more, each named once; and it passes through JSON."""
+        sheet = sheet_of(world, config, make_fab(noisy_table()))
+        found = [section.key for section in sections(sheet, language)]  # type: ignore[arg-type]
+        assert len(set(found)) == len(found) == 13
+        assert found.index("masks") == found.index("privacy") - 1
+        assert Sheet.model_validate_json(sheet.text).text == sheet.text
+
+    def test_a_dry_run_of_it_says_that_nothing_was_masked(self, world: World, config: NodeConfig) -> None:
+        """And others do not."""
+        record = filed(world, make_fab(masked_table()))
+        for unmasked in (True, False):
+            outcome = OUTCOME.model_copy(update={"unmasked": unmasked})
+            sheet = build_sheet(world.gate, config, record, dry_run=outcome)
+            assert ("before they are masked" in text_of(sheet)) == unmasked
+            assert ("vor dem Maskieren" in text_of(sheet, "de")) == unmasked
 
 
 class TestEarlier:

@@ -62,7 +62,7 @@ def test_what_was_exchanged_is_counted() -> None:
         (reply(1, kind=STATUS, code=902), "pending", 902),
         (reply(1, kind=STATUS, code=907), "withdrawn", 907),
         (reply(1, kind=STATUS, code=908), "unknown", 908),
-        (reply(1, kind=STATUS, code=2), "unknown", 2),
+        (reply(1, kind=STATUS, code=2), "unknown", 0),
     ],
 )  # fmt: skip
 def test_who_approved(event: dict, status: str, code: int) -> None:

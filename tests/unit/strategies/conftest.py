@@ -13,9 +13,13 @@ Node = Callable[[Message], RecordDict | Error | None]
 
 
 class FakeGrid(Grid):
-    """Delivers at once, answers in the order given by `shuffle`, and remembers what was sent to whom."""
+    """Delivers at once, answers in the order given by `shuffle`, and remembers what was sent to whom.
 
-    def __init__(self, nodes: Mapping[int, Node], *, backwards: bool = False) -> None:
+    Nodes that are `ungated` answer no question for their gate, and are not asked.
+    """
+
+    def __init__(self, nodes: Mapping[int, Node], *, backwards: bool = False, ungated: bool = False) -> None:
+        self.ungated = ungated
         self.nodes = dict(nodes)
         self.backwards = backwards
         self.sent: list[tuple[int, str]] = []
@@ -30,6 +34,9 @@ class FakeGrid(Grid):
         replies = []
         for message in messages:
             node = message.metadata.dst_node_id
+            if self.ungated and message.metadata.message_type == STATUS_MESSAGE:
+                replies.append(Message(Error(1, "there is no gate"), reply_to=message))
+                continue
             self.sent.append((node, message.metadata.message_type))
             self.messages.append(message)
             answer = self.nodes[node](message)

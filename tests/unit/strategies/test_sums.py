@@ -91,7 +91,7 @@ def test_a_site_lost_in_the_middle_ends_the_fit(flower):
         spent.append(1)
         return reply(x=[1.0]) if len(spent) == 1 else Error(903, "budget exhausted")
 
-    grid = flower.Grid({1: lambda _m: reply(x=[1.0]), 2: tires, 3: lambda _m: Error(901, "no")})
+    grid = flower.Grid({1: lambda _m: reply(x=[1.0]), 2: tires, 3: lambda _m: Error(901, "no")}, ungated=True)
     exchange = GridExchange(grid, [1, 2, 3], min_nodes=1)
     assert exchange("query.a", {})["x"][0] == 2.0
     assert exchange.sites == (1, 2)
@@ -110,7 +110,7 @@ def test_content_becomes_records(flower):
         return reply(x=[1.0])
 
     columns = np.array([5, 7])
-    GridExchange(flower.Grid({1: node}), [1], min_nodes=1)(
+    GridExchange(flower.Grid({1: node}, ungated=True), [1], min_nodes=1)(
         "query.columns", {"reference": {"columns": columns, "view": np.eye(3)[:, 1]}, "folds": {"folds": 5}}
     )
     assert_array_equal(seen[0]["reference"]["columns"].numpy(), columns)
