@@ -106,6 +106,8 @@ class Masks:
             state = self._state(run_id)
             request = MaskRequest.read(_text(content))
             opening = node.open_sum(member, state, request)
+            if self.store.held_counts(run_id):
+                raise MaskError("counts of this sum wait for their test; end that, or make a new set-up")
         except MaskError as err:
             raise refused(err) from err
         own = {name for name, party in _parties(roster).items() if party == member.party}
@@ -215,6 +217,7 @@ class Masks:
             raise MaskError("the run has had this set-up; number a new one higher")
         state, said = node.advertise(member, request.epoch)
         self.store.put_mask_state(run_id, state.epoch, state.text())
+        self.store.hold_counts(run_id, "")  # what waited was for a sum of the set-up before
         return said.text()
 
     def _state(self, run_id: str) -> Epoch:

@@ -126,6 +126,29 @@ def test_three_sites_of_which_one_is_lost_are_refused(simulate, tmp_path) -> Non
     assert done.code == 3
 
 
+SUPPORT = ("pyproject.toml", "dropouts = 2\n", 'dropouts = 2\nsupport = { "sums/x" = ["DIZ-1", "DIZ-2", "DIZ-3"] }\n')
+
+
+def test_sites_that_do_not_supply_an_array_add_zeros_to_it(simulate, tmp_path) -> None:
+    """By the terms three of five supply it: what the others' apps answer there is not looked at."""
+    app = edited(MASKED, tmp_path / "app", SUPPORT)
+    assert simulate(app, *NODES, "--out", tmp_path / "run").code == 0
+    assert seen(tmp_path / "run")["sums"]["n"] == [15, 50]
+    assert seen(tmp_path / "run")["sums"]["x"] == pytest.approx([0.6, -1.2, 2.0], abs=SUM_ERROR)
+
+
+def test_an_array_that_too_few_are_left_to_supply_is_not_unmasked(simulate, tmp_path) -> None:
+    """One of its three is lost for good before the sum: four sites are left, two of which supply it."""
+    app = edited(MASKED, tmp_path / "app", SUPPORT, ("masked/client_app.py", "def sums(message, context):\n", FAILS))
+    done = simulate(app, *NODES, "--out", tmp_path / "run")
+    assert done.code == 1
+    assert "could not be unmasked" in done.err
+
+
+FAILS = """def sums(message, context):
+    if context.node_config["partition-id"] == 2:
+        raise RuntimeError("lost")
+"""
 MIN_TOTAL = ("pyproject.toml", "dropouts = 2\n", 'dropouts = 2\nmin_total = 16\nmin_total_of = ["sums/n"]\n')
 
 
