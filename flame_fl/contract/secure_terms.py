@@ -21,6 +21,7 @@ from flame_fl.contract.words import Frozen, ItemName, Name
 FEWEST_SITES = 3
 MOST_SITES = 1000
 MOST_MIN_TOTAL = 1000
+MOST_TESTED_SITES = 100
 
 
 def threshold(sites: int, colluding: int) -> int:
@@ -91,14 +92,22 @@ class SecureAggregation(Frozen):
             if not noisy:
                 _check_ranges(kind, rules, bounded=bounded)
                 _check_weight(kind, rules, self.weight)
-        self._check_min_total(messages, noisy=noisy)
+        self._check_min_total(messages, min_sites, noisy=noisy)
         if unknown := sorted(set(self.support) - listed):
             raise ValueError(f"secure_aggregation.support: no message has an array {unknown[0]!r}")
         for name, sites in self.support.items():
             if len(set(sites)) < max(FEWEST_SITES, self.colluding + 2):
                 raise ValueError(f"secure_aggregation.support: too few sites supply {name!r}")
 
-    def _check_min_total(self, messages: Mapping[str, MessageTerms], *, noisy: bool) -> None:
+    def _check_min_total(self, messages: Mapping[str, MessageTerms], min_sites: int, *, noisy: bool) -> None:
+        trusted = max(1, self.colluding)
+        if self.min_total is not None and (min_sites < 2 * trusted + 1 or min_sites > MOST_TESTED_SITES):
+            raise ValueError(
+                f"secure_aggregation.min_total needs from {2 * trusted + 1} to {MOST_TESTED_SITES} sites: fewer than"
+                " half of them may collude"
+            )
+        if self.min_total is not None and self.min_total * (1 + self.colluding) > MOST_MIN_TOTAL:
+            raise ValueError(f"secure_aggregation.min_total times 1 + colluding is beyond {MOST_MIN_TOTAL}")
         if (self.min_total is None) != (not self.min_total_of) or (noisy and self.min_total_of):
             raise ValueError("secure_aggregation: min_total and min_total_of go together, and not with noise")
         counts = {

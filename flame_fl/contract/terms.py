@@ -290,6 +290,10 @@ class Terms(Frozen):
         masked.check(self.federation.min_sites, self.messages, bounded=bounded, noisy=noisy)
         if masked.min_total is not None and masked.min_total < self.disclosure.min_cell:
             raise ValueError("secure_aggregation.min_total takes the place of disclosure.min_cell, and is smaller")
+        if masked.min_total is not None and self.disclosure.counts != "suppress":
+            raise ValueError('secure_aggregation.min_total goes with disclosure.counts = "suppress" alone')
+        if masked.min_total is not None and self.privacy.claims:
+            raise ValueError("secure_aggregation.min_total goes with no noise")
         if self.privacy.trust == "distributed" and not masked.required:
             raise ValueError('privacy: trust = "distributed" needs secure_aggregation.required = true')
         for kind, terms in self.messages.items():

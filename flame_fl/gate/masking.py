@@ -4,17 +4,23 @@
 5's transaction.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from flame_fl.contract.content import Content
+from flame_fl.contract.canonical import digest, sha256_hex
+from flame_fl.contract.content import EMPTY, Content
+from flame_fl.contract.frames import encode
 from flame_fl.contract.ports import NoiseSource
 from flame_fl.contract.refusal import RefusalCode, RefusedError
+from flame_fl.contract.task import OWN_RECORD
+from flame_fl.gate.cohorts import StoreUse, fingerprints
 from flame_fl.gate.masked import Ranges, encoded, ranges_of
 from flame_fl.gate.masks import Masks, OpenSum
 from flame_fl.gate.noised import NoisedSum, draws_of, sigma_of
 from flame_fl.gate.release import Released
 from flame_fl.gate.verify import Verified
 from flame_fl.privacy.distributed import distance_of_sum, share_of
+from flame_fl.secagg.messages import KEY
 
 
 @dataclass(frozen=True)
@@ -41,9 +47,24 @@ def open_sum(masks: Masks, verified: Verified) -> Masking | None:
     terms, rules = verified.terms, verified.rules
     if terms is None or rules is None or not terms.secure_aggregation.required:
         return None
-    opened = masks.open(terms, verified.approved.digest, verified.run_id, verified.task.content)
+    opened = masks.open(terms, verified.approved.digest, verified.run_id, verified.task.content, asked_of(verified))
     ranges = None if verified.enforced else ranges_of(rules, terms, opened.parameters.sites)
     return Masking(opened, ranges, opened.parameters.honest if terms.privacy.trust == "distributed" else 1)
+
+
+def asked_of(verified: Verified) -> str:
+    """Digest of what a message asks: its type and content, and the run config. Not who else is asked."""
+    task = verified.task
+    own = {name: value for name, value in task.content.configs.get(OWN_RECORD, EMPTY).items() if name != KEY}
+    bare = replace(task.content, configs={**task.content.configs, OWN_RECORD: own})
+    return digest(
+        {"type": task.message_type, "config": dict(verified.run_config), "content": sha256_hex(*encode(bare))}
+    )
+
+
+def same_of(verified: Verified, uses: Mapping[str, StoreUse]) -> str:
+    """Digest of whom an answer is about, and of the approval that it stands on."""
+    return digest({"cohorts": fingerprints(uses), "binding": verified.approved.record.binding_digest})
 
 
 def distance_of(noise: NoiseSource, verified: Verified, masking: Masking | None) -> float:
@@ -103,7 +124,7 @@ def leaving(
     """
     if masking is None or released.masked is None:
         return released.content, {}
-    left = masks.leave(masking.sum, verified.run_id, *released.masked)
+    left = masks.leave(masking.sum, verified.run_id, *released.masked, same=same_of(verified, verified.uses))
     audited: dict[str, object] = {
         "epoch": masking.sum.state.epoch,
         "index": masking.sum.index,

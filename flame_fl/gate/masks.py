@@ -54,6 +54,8 @@ from flame_fl.secagg.streams import Words
 
 LEGS = frozenset({ADVERTISE, SHARE, SURVIVORS, TEST, UNMASK})
 """What a gate answers itself."""
+MOST_EXCHANGES = 12
+"""Of one minimum-count test: k = 1000 where two shares are multiplied at a time."""
 SPARE_LEGS = 16
 """So many of each beyond the messages that the terms allow: set-ups after a loss."""
 
@@ -66,6 +68,7 @@ class OpenSum:
     state: Epoch
     opening: Opening
     request: MaskRequest
+    asked: str
     parameters: Parameters
     index: int
     absent: frozenset[str]
@@ -80,6 +83,9 @@ class Waiting(Strict):
 
     held: Held
     request: MaskRequest
+    asked: str
+    same: str
+    """What must still be so when the test is over: the cohorts, and the approval."""
 
 
 @dataclass
@@ -94,7 +100,7 @@ class Masks:
     store: Store
     identity: Ed25519PrivateKey | None
 
-    def open(self, terms: Terms, analysis: str, run_id: str, content: Content) -> OpenSum:
+    def open(self, terms: Terms, analysis: str, run_id: str, content: Content, asked: str) -> OpenSum:
         """The sum that a message is for, checked before anything looks at data.
 
         Raises:
@@ -105,7 +111,9 @@ class Masks:
             member = self._member(terms, roster, analysis, run_id)
             state = self._state(run_id)
             request = MaskRequest.read(_text(content))
-            opening = node.open_sum(member, state, request)
+            opening = node.open_sum(member, state, request, asked)
+            if terms.secure_aggregation.min_total_of and opening.sealed.keys() != member.roster.keys():
+                raise MaskError("counts whose totals are tested are added up over all sites of the roster")
             if self.store.held_counts(run_id):
                 raise MaskError("counts of this sum wait for their test; end that, or make a new set-up")
         except MaskError as err:
@@ -119,6 +127,7 @@ class Masks:
             state,
             opening,
             request,
+            asked,
             state.parameters,
             index,
             frozenset(absent),
@@ -126,7 +135,7 @@ class Masks:
             stated.min_total or 0,
         )
 
-    def leave(self, opened: OpenSum, run_id: str, layout: Layout, vector: Words) -> Content:
+    def leave(self, opened: OpenSum, run_id: str, layout: Layout, vector: Words, *, same: str = "") -> Content:
         """What leaves of an answer: the masked vector, or the first messages of a minimum-count test about its counts.
 
         Call it in the transaction that stores the answer.
@@ -155,16 +164,31 @@ class Masks:
             )
         except MaskError as err:
             raise refused(err) from err
-        self.store.hold_counts(run_id, Waiting(held=held, request=opened.request).text())
+        self.store.hold_counts(run_id, Waiting(held=held, request=opened.request, asked=opened.asked, same=same).text())
         return _of_test(opened.member, opened.state, held, sealed)
 
     def _masked(
-        self, member: Member, state: Epoch, opening: Opening, *, run_id: str, layout: str, vector: Words
+        self,
+        member: Member,
+        state: Epoch,
+        opening: Opening,
+        *,
+        run_id: str,
+        layout: str,
+        vector: Words,
+        whole: bool = False,
     ) -> Content:
         index = state.next.index if state.next else 0
-        after, published = node.mask(member, state, opening, vector)
+        after, published = node.mask(member, state, opening, vector, whole=whole)
         self.store.put_mask_state(run_id, after.epoch, after.text())
-        said = MaskedReply(party=member.party, epoch=after.epoch, index=index, layout=layout, published=published)
+        said = MaskedReply(
+            party=member.party,
+            epoch=after.epoch,
+            index=index,
+            layout=layout,
+            published=published,
+            context=opening.context,
+        )
         return Content(arrays={MASKED_RECORD: {MASKED_ARRAY: vector}}, configs={OWN_RECORD: {KEY: said.text()}})
 
     def answer(self, message_type: str, terms: Terms, analysis: str, run_id: str, content: Content) -> Content:
@@ -196,6 +220,16 @@ class Masks:
         self.store.put_mask_state(run_id, state.epoch, state.text())
         return _said(answer)
 
+    def require_same(self, run_id: str, same: str) -> None:
+        """Check, before counts that waited for a test leave, that a steward or a patient decided nothing meanwhile.
+
+        Raises:
+            RefusedError: 907.
+        """
+        text = self.store.held_counts(run_id)
+        if text and Waiting.read(text).same != same:
+            raise RefusedError(RefusalCode.WITHDRAWN_OR_EXPIRED, "a cohort or the approval changed during a test")
+
     def _test(self, member: Member, state: Epoch, run_id: str, content: Content) -> Content:
         """One exchange of a minimum-count test; the last one's answer is the masked vector."""
         text = self.store.held_counts(run_id)
@@ -207,9 +241,9 @@ class Masks:
         if not over:
             self.store.hold_counts(run_id, waiting.model_copy(update={"held": held}).text())
             return _of_test(member, state, held, sealed)
-        opening = node.open_sum(member, state, waiting.request)
+        opening = node.open_sum(member, state, waiting.request, waiting.asked)
         self.store.hold_counts(run_id, "")
-        return self._masked(member, state, opening, run_id=run_id, layout=held.layout, vector=held.words())
+        return self._masked(member, state, opening, run_id=run_id, layout=held.layout, vector=held.words(), whole=True)
 
     def _advertise(self, member: Member, run_id: str, request: AdvertiseRequest) -> str:
         newest, _ = self.store.mask_state(run_id)

@@ -55,8 +55,8 @@ from flame_fl.gate.filing import Filing
 from flame_fl.gate.heads import witnessed_in
 from flame_fl.gate.ledger import debit_release
 from flame_fl.gate.ledger_store import Debit
-from flame_fl.gate.masking import Masking, distance_of, leaving, open_sum, release_noised, to_mask
-from flame_fl.gate.masks import LEGS, SPARE_LEGS, Masks
+from flame_fl.gate.masking import Masking, distance_of, leaving, open_sum, release_noised, same_of, to_mask
+from flame_fl.gate.masks import LEGS, MOST_EXCHANGES, SPARE_LEGS, Masks
 from flame_fl.gate.noised import NoisedSum, clip_norm_of
 from flame_fl.gate.release import Released, release
 from flame_fl.gate.sessions import WHOLE, Sessions, StoppedError
@@ -64,6 +64,7 @@ from flame_fl.gate.slots import Slots
 from flame_fl.gate.store import Store
 from flame_fl.gate.trust import Trust
 from flame_fl.gate.verify import NodeLimits, Verified, Verifier
+from flame_fl.secagg.messages import TEST
 
 __all__ = ["STATUS_MESSAGE", "Event", "Gate", "NodeLimits", "StoppedError"]
 
@@ -231,6 +232,10 @@ class Gate:
             raise RefusedError(RefusalCode.TERMS_VIOLATED, "the terms want nothing masked")
         self._open_run(verified)
         most = sum(rules.per_run for rules in terms.messages.values()) + SPARE_LEGS
+        if task.message_type == TEST:
+            most *= MOST_EXCHANGES
+            uses = self._verifier.uses(verified.fab, verified.approved)
+            self._masks.require_same(run_id, same_of(verified, uses))
         if self.store.legs_of(run_id, task.message_type) >= most:
             raise RefusedError(
                 RefusalCode.TERMS_VIOLATED, f"the run has had its messages of type {task.message_type!r}"

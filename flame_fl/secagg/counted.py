@@ -69,8 +69,10 @@ def begin(
     counts = np.concatenate([signed[start:end] for start, end in spans])
     parties = tuple(sorted(opening.sealed))
     try:
-        test = CountTest.of(parties, least, len(counts), bytes.fromhex(opening.context), max(1, member.colluding))
-        step = Party.start(test, member.party, counts)
+        # a colluder may make up counts, and takes them off again: each counts for k at most, and k of the others stay
+        needed = least * (1 + member.colluding)
+        test = CountTest.of(parties, needed, len(counts), bytes.fromhex(opening.context), max(1, member.colluding))
+        step = Party.start(test, member.party, np.minimum(counts, least) if member.colluding else counts)
     except InputError as err:
         raise MaskError(f"minimum-count test: {err.message}") from err
     held = Held(

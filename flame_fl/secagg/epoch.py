@@ -30,6 +30,8 @@ class Sum(Strict):
     """What the sum is bound to; None before the vector is masked."""
     sealed: dict[Party, Sealed] = Field(default_factory=dict)
     """Who is in the sum, and what each sealed for this DIZ; for itself nothing."""
+    whole: bool = False
+    """Its counts were tested over all its sites: it is unmasked for all of them, or not at all."""
     listed: tuple[Party, ...] | None = None
     """The list of survivors that was signed or answered."""
 
@@ -82,10 +84,14 @@ def setup_of(context: str, epoch: int, parameters: Parameters, channels: Mapping
     )
 
 
-def context_of(setup: str, index: int, keys: Collection[MaskKey]) -> str:
-    """The digest of a sum: who is in it, with which keys. Every mask is bound to it."""
+def context_of(setup: str, index: int, keys: Collection[MaskKey], asked: str = "") -> str:
+    """The digest of a sum: who is in it, with which keys, and what was asked. Every mask is bound to it.
+
+    Sites that are asked different things (a histogram with other edges, a model that answers nothing) would else add
+    up, and the sum of one real answer and of trivial ones is that answer.
+    """
     stated = {key.party: [key.mask, key.commitment] for key in keys}
-    return digest({"setup": setup, "index": index, "keys": stated})
+    return digest({"setup": setup, "index": index, "keys": stated, "asked": asked})
 
 
 def places(holders: Collection[str]) -> dict[str, int]:

@@ -43,6 +43,7 @@ def remove_masks(
     keys: Mapping[str, MaskKey],
     answers: Mapping[str, Shares],
     survivors: Sequence[str],
+    context: str | None = None,
 ) -> None:
     """Take the masks off the sum of the survivors' vectors, in place.
 
@@ -53,13 +54,14 @@ def remove_masks(
         keys: Who is in the sum, with their keys.
         answers: The shares, by who sent them.
         survivors: Whose vectors are in `total`.
+        context: What the sites say that the sum is bound to; None where nothing was asked.
 
     Raises:
         MaskError: Too few shares fit; nothing is learned of the sum.
     """
     place = places(holders)
     first = next(iter(keys.values()))
-    context = context_of(first.setup, first.index, tuple(keys.values()))
+    context = context or context_of(first.setup, first.index, tuple(keys.values()))
     plus: list[bytes] = []
     minus: list[bytes] = []
     for party in survivors:

@@ -144,6 +144,8 @@ class MaskedReply(Strict):
     index: Number
     layout: str
     published: Published
+    context: Hex32 | None = None
+    """What the sum is bound to: sites that name different ones were asked different things."""
 
 
 class TestStep(Strict):

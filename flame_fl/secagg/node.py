@@ -117,8 +117,14 @@ def share(member: Member, state: Epoch, request: ShareRequest) -> tuple[Epoch, P
     return taken.model_copy(update={"sums": (first,)}), published
 
 
-def open_sum(member: Member, state: Epoch, request: MaskRequest) -> Opening:
+def open_sum(member: Member, state: Epoch, request: MaskRequest, asked: str = "") -> Opening:
     """Check who is in a sum, before the data are looked at.
+
+    Args:
+        member: This DIZ.
+        state: Its set-up.
+        request: Who is in the sum.
+        asked: Digest of what is asked: masks of sites that were asked something else do not cancel.
 
     Raises:
         MaskError: The key for this sum was used, a site's key is not its own or of another set-up or sum, or the sites
@@ -146,7 +152,7 @@ def open_sum(member: Member, state: Epoch, request: MaskRequest) -> Opening:
     _require_enough(state.parameters, keys, member.supports)
     if request.shares.keys() != keys.keys() - {member.party}:
         raise MaskError("the shares are not those of the sites in the sum")
-    context = context_of(state.setup, own.index, request.keys)
+    context = context_of(state.setup, own.index, request.keys, asked)
     plus, minus = [seed_stream(bytes.fromhex(own.seed), context, member.party)], list[bytes]()
     for party, key in sorted(keys.items()):
         if party != member.party:
@@ -155,14 +161,18 @@ def open_sum(member: Member, state: Epoch, request: MaskRequest) -> Opening:
     return Opening(own.index, context, {**request.shares, member.party: ""}, tuple(plus), tuple(minus))
 
 
-def mask(member: Member, state: Epoch, opening: Opening, vector: Words) -> tuple[Epoch, Published]:
+def mask(
+    member: Member, state: Epoch, opening: Opening, vector: Words, *, whole: bool = False
+) -> tuple[Epoch, Published]:
     """Mask a vector in place, and publish the next sum's key. The state that is returned cannot mask this sum again."""
     own = state.next
     if own is None or own.index != opening.index:
         raise MaskError("there is no unused key for this sum")
     add_streams(vector, opening.plus, opening.minus)
     sealed = {party: text for party, text in opening.sealed.items() if text}
-    used = own.model_copy(update={"seed": None, "key": None, "context": opening.context, "sealed": sealed})
+    used = own.model_copy(
+        update={"seed": None, "key": None, "context": opening.context, "sealed": sealed, "whole": whole}
+    )
     following, published = _publish(member, state, own.index + 1)
     return state.model_copy(update={"sums": (used, following)}), published
 
@@ -260,6 +270,8 @@ def _listed(member: Member, state: Epoch, request: SurvivorsRequest | UnmaskRequ
         raise MaskError("a list of survivors is not sorted, or names a site that is not in the sum")
     if member.party not in survivors:
         raise MaskError("this site masked a vector, and is not among the survivors")
+    if one.whole and set(survivors) != {*one.sealed, member.party}:
+        raise MaskError("the totals of this sum were tested over all its sites; without one it is not unmasked")
     if one.listed is not None and one.listed != survivors:
         raise MaskError("this site has signed or answered another list of survivors for this sum")
     _require_enough(state.parameters, survivors, member.supports)

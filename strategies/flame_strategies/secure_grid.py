@@ -125,6 +125,9 @@ class SecureGrid(Grid):
             found = masked_of(reply) if reply.has_content() else None
             if found is not None and found.said.party == inside.get(node):
                 masked[node] = found
+        if len({one.said.context for one in masked.values()}) > 1:
+            self.set_up = None
+            raise UnusableReply("The nodes were asked different things: under masks all of them need the same message.")
         common = _common_layout(masked)
         masked = {node: one for node, one in masked.items() if one.said.layout == common}
         total = self._unmasked(set_up, published, masked)
@@ -177,6 +180,7 @@ class SecureGrid(Grid):
                 keys={party: said.key for party, said in published.items()},
                 answers={set_up.parties[node]: said for node, said in shares.items()},
                 survivors=survivors,
+                context=first.context,
             )
         except MaskError as error:
             self.set_up = None

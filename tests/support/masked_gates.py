@@ -198,6 +198,7 @@ class MaskedGates:
             keys={party: one.key for party, one in self.published.items()},
             answers=shares,
             survivors=survivors,
+            context=first.context,
         )
         self.published = {self.parties[name]: one.published for name, one in said.items()}
         assert {one.layout for one in said.values()} == {first.layout}

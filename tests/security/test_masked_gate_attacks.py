@@ -1,0 +1,164 @@
+"""A hub that drives real gates under secure aggregation as it likes: one attack, one test.
+
+`relay` is the hub's half of a minimum-count test; everything else is `MaskedGates`.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from flame_fl.contract.content import Content
+from flame_fl.contract.refusal import Refusal, RefusalCode
+from flame_fl.contract.task import OWN_RECORD, Reply
+from flame_fl.secagg.errors import MaskError
+from flame_fl.secagg.messages import KEY, TEST, TEST_RECORD, TestStep
+from tests.support.masked_gates import MaskedGates, masked_table, said_of
+
+COUNTS = {
+    "per_run": 20,
+    "arrays": [
+        {"record": "sums", "name": "counts", "dtype": "int64", "shape": [4], "kind": "count", "max_abs": 1000000.0}
+    ],
+}
+DISCLOSURE = {
+    "min_cell": 10,
+    "significant_digits": 17,
+    "max_numbers_per_patient": 1e6,
+    "max_numbers_per_patient_in_total": 1e9,
+    "exemption": "Made up.",
+}
+Build = Callable[..., MaskedGates]
+
+
+def answering(counts: dict[int, list[int]]) -> Callable[[int], Content]:
+    return lambda number: Content({"sums": {"counts": np.array(counts[number], np.int64)}})
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Build]:
+    """Gates that are asked for four counts."""
+    made: list[MaskedGates] = []
+
+    def go(sites: int, *, k: int | None = None, min_sites: int | None = None, **how: Any) -> MaskedGates:
+        secure: dict[str, Any] = {"required": True, "dropouts": how.pop("dropouts", 0)}
+        if k is not None:
+            secure |= {"min_total": k, "min_total_of": ["sums/counts"]}
+        secure |= {"colluding": how.pop("colluding", 0)}
+        table = masked_table(
+            sites=min_sites or sites,
+            messages={"query.counts": COUNTS},
+            secure_aggregation=secure,
+            disclosure=DISCLOSURE,
+        )
+        made.append(MaskedGates(tmp_path / f"gates-{len(made)}", table, sites=sites, **how))
+        return made[-1]
+
+    yield go
+    for gates in made:
+        gates.close()
+
+
+def relay(gates: MaskedGates, replies: dict[str, Content]) -> dict[str, Content] | Refusal:
+    """Run a minimum-count test to its end: the masked answers, or the first refusal."""
+    while steps := {name: content for name, content in replies.items() if TEST_RECORD in content.arrays}:
+        found: dict[str, Content] = {}
+        for name, own in steps.items():
+            arrays = {
+                gates.parties[other]: content.arrays[TEST_RECORD][gates.parties[name]]
+                for other, content in steps.items()
+                if other != name
+            }
+            said = TestStep.read(own.configs[OWN_RECORD][KEY]).model_copy(update={"party": None})
+            content = Content(arrays={TEST_RECORD: arrays}, configs={OWN_RECORD: {KEY: said.text()}})
+            reply = gates.ask(name, TEST, content)
+            if not isinstance(reply, Reply):
+                return reply
+            found[name] = reply.content
+        replies = found
+    return replies
+
+
+def total(gates: MaskedGates, replies: dict[str, Content]) -> list[int]:
+    """The unmasked counts."""
+    _, sums = gates.unmask(replies)
+    return [int(number) for number in sums["sums", "counts"]]
+
+
+FIVE = {1: [11, 0, 3, 20], 2: [12, 2, 3, 20], 3: [13, 0, 3, 20], 4: [14, 8, 3, 20], 5: [15, 8, 3, 20]}
+
+
+def test_sites_that_are_asked_different_things_do_not_add_up(build) -> None:
+    """One site gets the question, the others a trivial one: their masks do not cancel, and nothing is learned of it.
+
+    The control is the same with one question: it adds up.
+    """
+    gates = build(5, answers=answering({n: [20 + n, 30 + n, 40 + n, 50 + n] for n in range(1, 6)}))
+    gates.set_up()
+    same = gates.send("query.counts")
+    assert len({said_of(content).context for content in same.values()}) == 1
+    expected = [115, 165, 215, 265]
+    assert total(gates, same) == expected
+    replies = {}
+    for name in gates.worlds:
+        asked = Content(configs={"config": {"edges": 1.0 if name == "DIZ-3" else 2.0}})
+        reply = gates.ask(name, "query.counts", gates.message(name, asked))
+        assert isinstance(reply, Reply)
+        replies[name] = reply.content
+    assert len({said_of(content).context for content in replies.values()}) == 2
+    found = total(gates, replies)
+    assert not set(found) & set(expected)
+    assert min(map(abs, found)) > 10**6  # noise of 64 bits
+
+
+def test_tested_totals_are_unmasked_for_everybody_or_not_at_all(build) -> None:
+    """The totals of five reach k, those of three would not: a hub that claims that two were lost gets nothing."""
+    gates = build(5, k=10, dropouts=2, answers=answering(FIVE))
+    gates.set_up()
+    masked = relay(gates, gates.send("query.counts"))
+    assert isinstance(masked, dict)
+    with pytest.raises((AssertionError, MaskError)):
+        gates.unmask({name: masked[name] for name in ("DIZ-1", "DIZ-2", "DIZ-3")})
+    assert "tested over all its sites" in gates.worlds["DIZ-1"].detail
+
+
+def test_tested_totals_are_those_of_everybody(build) -> None:
+    """The control: 65, 18, 15 and 100 all reach 10, although no site's second count does."""
+    gates = build(5, k=10, dropouts=2, answers=answering(FIVE))
+    gates.set_up()
+    masked = relay(gates, gates.send("query.counts"))
+    assert isinstance(masked, dict)
+    assert total(gates, masked) == [65, 18, 15, 100]
+
+
+def test_two_tests_do_not_differ_by_a_site(build) -> None:
+    """With four sites on the roster a sum of three is refused before any count is made: their difference is a site's."""
+    gates = build(4, k=10, min_sites=3, answers=answering(FIVE))
+    gates.set_up(1, ["DIZ-1", "DIZ-2", "DIZ-3"])
+    reply = gates.ask("DIZ-1", "query.counts", gates.message("DIZ-1", Content()))
+    assert isinstance(reply, Refusal)
+    assert reply.code == RefusalCode.TERMS_VIOLATED
+    assert "all sites of the roster" in gates.worlds["DIZ-1"].detail
+
+
+def test_made_up_counts_of_a_colluder_leave_k_of_the_others(build) -> None:
+    """A site that has k in every cell, and tells the hub: what leaves minus its own is at least k, or 0."""
+    counts = {1: [1, 0, 4, 9], 2: [0, 2, 4, 9], 3: [0, 0, 4, 9], 4: [0, 0, 0, 0], 5: [10, 10, 10, 10]}
+    gates = build(5, k=10, colluding=1, answers=answering(counts))
+    gates.set_up()
+    masked = relay(gates, gates.send("query.counts"))
+    assert isinstance(masked, dict)
+    assert total(gates, masked) == [0, 0, 22, 37]
+
+
+def test_a_patient_who_goes_during_a_test_is_in_no_sum(build) -> None:
+    """The counts were made before, and leave after the last exchange: they do not."""
+    gates = build(3, k=10, answers=answering(FIVE))
+    gates.set_up()
+    replies = gates.send("query.counts")
+    gates.worlds["DIZ-2"].data["cohort"].people = range(1, 100)
+    refused = relay(gates, replies)
+    assert isinstance(refused, Refusal)
+    assert refused.code == RefusalCode.WITHDRAWN_OR_EXPIRED
