@@ -103,7 +103,7 @@ def test_sites_that_are_asked_different_things_do_not_add_up(build) -> None:
     assert total(gates, same) == expected
     replies = {}
     for name in gates.worlds:
-        asked = Content(configs={"config": {"edges": 1.0 if name == "DIZ-3" else 2.0}})
+        asked = Content(arrays={"edges": {"e": np.array([1.0 if name == "DIZ-3" else 2.0])}})
         reply = gates.ask(name, "query.counts", gates.message(name, asked))
         assert isinstance(reply, Reply)
         replies[name] = reply.content
@@ -134,7 +134,7 @@ def test_tested_totals_are_those_of_everybody(build) -> None:
 
 
 def test_two_tests_do_not_differ_by_a_site(build) -> None:
-    """With four sites on the roster a sum of three is refused before any count is made: their difference is a site's."""
+    """With four sites on the roster a sum of three is refused before any count is made."""
     gates = build(4, k=10, min_sites=3, answers=answering(FIVE))
     gates.set_up(1, ["DIZ-1", "DIZ-2", "DIZ-3"])
     reply = gates.ask("DIZ-1", "query.counts", gates.message("DIZ-1", Content()))
