@@ -119,6 +119,9 @@ def print_masks(terms: Terms) -> None:
             f"1 of {share['shares']} shares: standard deviation {share['sigma']:.4g} ({share['sigma_as_integer']:.4g}"
         )
         about.add_row("noise of each DIZ", f"{text} as an integer)")
+    stated = terms.secure_aggregation
+    if stated.min_total is not None:
+        about.add_row("smallest total that leaves", f"{stated.min_total}, of {', '.join(stated.min_total_of)}")
     stdout.print(about)
     _print_scales(found)
     for problem in _problems(found):

@@ -19,7 +19,7 @@ name = "$name"
 version = "0.1.0"
 description = "TODO: one sentence"
 license = "Apache-2.0"
-dependencies = ["flwr>=1.41,<1.43", "numpy>=1.26"]
+dependencies = ["flwr>=1.41,<1.43", "numpy>=1.26", "flame-strategies"]
 
 [tool.hatch.build.targets.wheel]
 packages = ["$package"]
@@ -49,8 +49,13 @@ responsible_person = "TODO: name, institution"
 [tool.flame.messages.train]
 per_run = 20
 update = "delta"
-arrays = [{ record = "arrays", name = "mean", dtype = "float64", shape = [4] }]
-metrics = [{ record = "metrics", name = "num-examples", kind = "count" }]
+arrays = [{ record = "arrays", name = "mean", dtype = "float64", shape = [4], max_abs = 100.0 }]
+metrics = [{ record = "metrics", name = "num-examples", kind = "count", max = 100000 }]
+
+# How answers are masked where that is required (--secure-aggregation, or required = true): the hub reads sums alone.
+[tool.flame.secure_aggregation]
+required = false
+weight = "num-examples"
 
 [tool.flame.run_config]
 rounds = { min = 1, max = 20 }
@@ -98,6 +103,7 @@ def train(message: Message, context: Context) -> Message:
     "$package/server_app.py": '''"""Runs at the hub: asks the DIZ, averages what they release."""
 
 import numpy as np
+from flame_strategies import secure
 from flwr.app import Array, ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
@@ -107,10 +113,10 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Federated averaging of one vector."""
+    """Federated averaging of one vector; of sums alone, where the terms want answers masked."""
     strategy = FedAvg(fraction_evaluate=0.0)
     start = ArrayRecord({"mean": Array(np.zeros(4))})
-    result = strategy.start(grid, start, num_rounds=int(context.run_config["rounds"]))
+    result = strategy.start(secure(grid), start, num_rounds=int(context.run_config["rounds"]))
     print("mean:", result.arrays["mean"].numpy())
 ''',
     "README.md": "# $name\n\nTODO: question, data, what leaves, privacy unit and ground.\n",

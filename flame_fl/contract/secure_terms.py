@@ -101,10 +101,12 @@ class SecureAggregation(Frozen):
 
     def _check_min_total(self, messages: Mapping[str, MessageTerms], min_sites: int, *, noisy: bool) -> None:
         trusted = max(1, self.colluding)
-        if self.min_total is not None and (min_sites < 2 * trusted + 1 or min_sites > MOST_TESTED_SITES):
+        if self.min_total is not None and (
+            min_sites - self.dropouts < 2 * trusted + 1 or min_sites > MOST_TESTED_SITES
+        ):
             raise ValueError(
-                f"secure_aggregation.min_total needs from {2 * trusted + 1} to {MOST_TESTED_SITES} sites: fewer than"
-                " half of them may collude"
+                f"secure_aggregation.min_total needs from {2 * trusted + 1} to {MOST_TESTED_SITES} sites left after"
+                " dropouts: fewer than half of them may collude"
             )
         if self.min_total is not None and self.min_total * (1 + self.colluding) > MOST_MIN_TOTAL:
             raise ValueError(f"secure_aggregation.min_total times 1 + colluding is beyond {MOST_MIN_TOTAL}")

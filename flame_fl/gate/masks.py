@@ -257,7 +257,9 @@ class Masks:
     def _state(self, run_id: str) -> Epoch:
         _, text = self.store.mask_state(run_id)
         if not text:
-            raise MaskError("there is no set-up of this run here; begin with one")
+            raise MaskError(
+                "there is no set-up of this run here: the ServerApp begins one, flame_strategies.secure(grid)"
+            )
         return Epoch.read(text)
 
     def _roster(self, terms: Terms) -> Mapping[str, str]:

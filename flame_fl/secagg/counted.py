@@ -20,7 +20,7 @@ from flame_fl.secagg.messages import Number, Strict, TestStep
 from flame_fl.secagg.node import Member, Opening
 from flame_fl.secagg.streams import Words
 from flame_fl.secagg.threshold_terms import CountTest
-from flame_fl.secagg.threshold_test import Party, Step
+from flame_fl.secagg.threshold_test import Party, Reached, Step
 
 
 class Held(Strict):
@@ -117,9 +117,22 @@ def take(
         return after, _sealed(member, state, after, step), False
     vector, offset = held.words(), 0
     for start, end in held.spans:
-        vector[start:end] = np.where(step.reached[offset : offset + end - start], vector[start:end], 0)
+        vector[start:end] = np.where(_kept(step.reached[offset : offset + end - start]), vector[start:end], 0)
         offset += end - start
     return held.model_copy(update={"vector": base64.b64encode(vector.tobytes()).decode(), "party": ""}), {}, True
+
+
+def _kept(reached: Reached) -> Reached:
+    """The cells that leave. With a lone small one the next goes too: it could be had by subtraction from a known total.
+
+    Every site decides the same, since all know what was reached.
+    """
+    small = np.flatnonzero(~reached)
+    if len(small) != 1 or len(reached) < 2:
+        return reached
+    kept = reached.copy()
+    kept[(small[0] + 1) % len(kept)] = False
+    return kept
 
 
 def _sealed(member: Member, state: Epoch, held: Held, step: Step) -> dict[str, bytes]:

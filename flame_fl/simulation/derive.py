@@ -27,6 +27,7 @@ from flame_fl.privacy.accounting import Events
 from flame_fl.privacy.filters import filter_for, multiplier_for
 
 _MOST = 1e6
+_EXAMPLES = "num-examples"
 _MOST_BLOCKS = 10_000
 BLOCKS = 16
 """Into how many blocks a node's patients are split if nobody says otherwise."""
@@ -123,16 +124,24 @@ def derive(app_dir: Path, wish: PrivacyWish) -> Derived:
 
 def _masked(terms: dict[str, Any]) -> dict[str, Any]:
     """The terms with secure aggregation required, and as many sites as that needs."""
-    secure = SecureAggregation.model_validate({**terms.get("secure_aggregation", {}), "required": True})
+    stated = {**_weighted(terms), **terms.get("secure_aggregation", {}), "required": True}
+    secure = SecureAggregation.model_validate(stated)
     federation = Federation.model_validate(terms.get("federation", {}))
     sites = max(federation.min_sites, FEWEST_SITES)
     while sites < MOST_SITES and flaw(sites, secure.dropouts, secure.colluding):
         sites += 1
     return {
         **terms,
-        "secure_aggregation": {**terms.get("secure_aggregation", {}), "required": True},
+        "secure_aggregation": stated,
         "federation": {**terms.get("federation", {}), "min_sites": sites},
     }
+
+
+def _weighted(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Flower's own weights, if every message has them: a mean over sites is then the same with and without masks."""
+    metrics = [message.get("metrics", ()) for message in terms.get("messages", {}).values()]
+    counted = [any(m.get("name") == _EXAMPLES and m.get("kind") == "count" for m in listed) for listed in metrics]
+    return {"weight": _EXAMPLES} if counted and all(counted) else {}
 
 
 def _check_wish(wish: PrivacyWish) -> None:

@@ -54,10 +54,13 @@ class EveryDizRefusedError(RefusedError):
         approved = len(standings) - len(against)
         self.message = (
             f"{approved} of {len(standings)} virtual DIZ approved, and the app needs {needed}: {said or 'no others'}."
+            if approved and against
+            else f"{approved} virtual DIZ approved, and the app needs {needed} (min_sites)."
             if approved
             else f"Every virtual DIZ refused: {said}."
         )
-        self.mend = f"{_MENDS.get(self.code, '')} Nothing was run; the folder {folder} says so.".strip()
+        mend = _MENDS.get(self.code, "") if against else f"Add --nodes {needed}, or more folders to --data."
+        self.mend = f"{mend} Nothing was run; the folder {folder} says so.".strip()
 
 
 def with_last_words(details: Sequence[Event], logs: Path) -> tuple[Event, ...]:

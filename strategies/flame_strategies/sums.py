@@ -106,7 +106,8 @@ def sum_of_sites(
     if len(contributing) < min_nodes:
         raise NotEnoughNodes(
             f"{len(contributing)} of the required {min_nodes} nodes contributed to {message_type} "
-            f"({reasons or 'no other node was asked'}). Ask their stewards, or lower the minimum."
+            f"({reasons or 'no other node was asked'}). Ask their stewards (901, 902, 903, 907), or look into the "
+            f"nodes' logs (904, 905, 906, 908)."
         )
     updates = {node: _arrays(replies[node], record) for node in contributing}
     metrics = {

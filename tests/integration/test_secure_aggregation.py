@@ -153,10 +153,10 @@ MIN_TOTAL = ("pyproject.toml", "dropouts = 2\n", 'dropouts = 2\nmin_total = 16\n
 
 
 def test_only_totals_that_are_large_enough_are_added_up(simulate, tmp_path) -> None:
-    """Of the totals 15 and 50 the first does not reach 16: the hub gets 0 for it, though each gate had a count."""
+    """Of the totals 15 and 50 the first does not reach 16. With it goes the other: alone it could be subtracted."""
     app = edited(MASKED, tmp_path / "app", MIN_TOTAL)
     assert simulate(app, *NODES, "--out", tmp_path / "run").code == 0
-    assert seen(tmp_path / "run")["sums"]["n"] == [0, 50]
+    assert seen(tmp_path / "run")["sums"]["n"] == [0, 0]
     assert seen(tmp_path / "run")["sums"]["x"] == pytest.approx([1.5, -3.0, 5.0], abs=SUM_ERROR)
 
 
@@ -204,3 +204,21 @@ def test_a_sandbox_killed_in_a_round_leaves_the_sum_of_the_others(simulate, tmp_
     arguments = (MASKED, *NODES, "--sandbox", "subprocess", "-c", 'lost="4:2!"', "--out", tmp_path / "run")
     assert simulate(*arguments).code == 0
     assert model(tmp_path / "run") == pytest.approx(after([EVERYBODY, [0, 1, 2, 3], EVERYBODY]), abs=3 * MEAN_ERROR)
+
+
+def test_a_new_app_is_masked_by_an_option(flame, tmp_path) -> None:
+    """`flame app new` and Flower's own FedAvg: the mean is the same with masks; and with shares of noise it runs."""
+    app = tmp_path / "my-analysis"
+    assert flame("app", "new", app).code == 0
+    found = []
+    for name, options in {"plain": (), "masked": ("--secure-aggregation",)}.items():
+        done = flame("simulate", app, *NODES, "--sandbox", "in-process", "--out", tmp_path / name, *options)
+        assert done.code == 0
+        (said,) = [line for line in (done.out + done.err).splitlines() if line.startswith("mean:")]
+        found.append([float(number) for number in said.removeprefix("mean:").strip(" []").split()])
+    assert len(found[0]) == 4
+    assert found[1] == pytest.approx(found[0], abs=1e-6)
+    noisy = ("--secure-aggregation", "--privacy", "site", "--epsilon", "8", "--out", tmp_path / "noisy")
+    assert flame("simulate", app, *NODES, "--sandbox", "in-process", *noisy).code == 0
+    state = tmp_path / "noisy" / "nodes" / "DIZ-1" / "state.db"
+    assert {entry["masked"]["noise_shares"] for entry in audit(state, "released")} == {5}

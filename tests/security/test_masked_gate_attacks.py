@@ -162,3 +162,13 @@ def test_a_patient_who_goes_during_a_test_is_in_no_sum(build) -> None:
     refused = relay(gates, replies)
     assert isinstance(refused, Refusal)
     assert refused.code == RefusalCode.WITHDRAWN_OR_EXPIRED
+
+
+def test_a_lone_small_total_is_not_left_to_subtraction(build) -> None:
+    """The third of four totals does not reach k; the fourth goes with it, although it does."""
+    counts = {1: [20, 20, 1, 20], 2: [20, 20, 1, 20], 3: [20, 20, 1, 20]}
+    gates = build(3, k=10, answers=answering(counts))
+    gates.set_up()
+    masked = relay(gates, gates.send("query.counts"))
+    assert isinstance(masked, dict)
+    assert total(gates, masked) == [60, 60, 0, 0]
