@@ -189,8 +189,8 @@ def bit_exact(patch: Patch) -> None:
 def patients_in_the_reply(patch: Patch) -> None:
     whole = Gate._commit_and_record
 
-    def telling(self: Gate, verified: Any, attempt: int, released: Any) -> Reply:
-        reply = whole(self, verified, attempt, released)
+    def telling(self: Gate, verified: Any, attempt: int, *released: Any) -> Reply:
+        reply = whole(self, verified, attempt, *released)
         own = {**reply.content.configs["flame"], "patients": verified.uses["cohort"].cohort.patients}
         return Reply(replace(reply.content, configs={"flame": own}))
 
