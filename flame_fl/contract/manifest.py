@@ -7,6 +7,7 @@ approval names both digests.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError
@@ -34,9 +35,9 @@ class Manifest(Frozen):
         """The JSON value the digest is taken of."""
         return self.model_dump(mode="json", by_alias=True)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """The analysis digest: SHA-256 of the canonical JSON."""
+        """The analysis digest: SHA-256 of the canonical JSON. Formed once: every leg asks for it several times."""
         return digest(self.as_json())
 
 

@@ -288,12 +288,7 @@ class Terms(Frozen):
         masked = self.secure_aggregation
         bounded, noisy = self.privacy.mechanism in {"clip", "discrete-gaussian"}, self.privacy.ground == "enforced"
         masked.check(self.federation.min_sites, self.messages, bounded=bounded, noisy=noisy)
-        if masked.min_total is not None and masked.min_total < self.disclosure.min_cell:
-            raise ValueError("secure_aggregation.min_total takes the place of disclosure.min_cell, and is smaller")
-        if masked.min_total is not None and self.disclosure.counts != "suppress":
-            raise ValueError('secure_aggregation.min_total goes with disclosure.counts = "suppress" alone')
-        if masked.min_total is not None and self.privacy.claims:
-            raise ValueError("secure_aggregation.min_total goes with no noise")
+        self._check_min_total(masked.min_total if masked.required else None)
         if self.privacy.trust == "distributed" and not masked.required:
             raise ValueError('privacy: trust = "distributed" needs secure_aggregation.required = true')
         for kind, terms in self.messages.items():
@@ -314,6 +309,21 @@ class Terms(Frozen):
             except ValueError as err:
                 raise ValueError(f"{kind}: {err}") from None
         return self
+
+    def _check_min_total(self, least: int | None) -> None:
+        """What a minimum-count test takes the place of is not weaker than it.
+
+        Raises:
+            ValueError: It is.
+        """
+        if least is None:
+            return
+        if least < self.disclosure.min_cell:
+            raise ValueError("secure_aggregation.min_total takes the place of disclosure.min_cell, and is smaller")
+        if self.disclosure.counts != "suppress":
+            raise ValueError('secure_aggregation.min_total goes with disclosure.counts = "suppress" alone')
+        if self.privacy.claims:
+            raise ValueError("secure_aggregation.min_total goes with no noise")
 
     def _check_vetted(self) -> None:
         """Under dp-sgd and sums every message's answer is that of a declared work, array by array.

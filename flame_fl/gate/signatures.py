@@ -6,6 +6,7 @@ text stands for one signature: reserved fields, trailing bytes and other encodin
 
 import base64
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -108,6 +109,7 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
     return key
 
 
+@lru_cache(maxsize=4096)
 def fingerprint(public_key: str) -> str:
     """What `ssh-keygen -l` shows of a public key: "SHA256:…"."""
     return str(SshKey.from_openssh_str(public_key).sha256_str())
