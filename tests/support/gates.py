@@ -7,6 +7,7 @@ import io
 import shutil
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -99,7 +100,7 @@ def terms_table(*, privacy: Mapping[str, Any] = NO_CLAIM, **changes: Any) -> dic
         "limits": {"runs": 2},
         "validity": {"from": date(2026, 1, 1), "until": date(2026, 12, 31)},
     }
-    return table | changes
+    return deepcopy(table | changes)  # a test that changes its own changes no other's
 
 
 def make_terms(**changes: Any) -> Terms:
