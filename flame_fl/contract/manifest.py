@@ -8,7 +8,7 @@ approval names both digests.
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError
 
@@ -39,6 +39,12 @@ class Manifest(Frozen):
     def digest(self) -> str:
         """The analysis digest: SHA-256 of the canonical JSON. Formed once: every leg asks for it several times."""
         return digest(self.as_json())
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, without the digest of what is changed now."""
+        copy = super().model_copy(update=update, deep=deep)
+        copy.__dict__.pop("digest", None)
+        return copy
 
 
 class NodeBinding(Frozen):

@@ -39,6 +39,14 @@ def test_the_digest_is_the_hash_of_the_canonical_json() -> None:
     assert manifest.as_json()["manifest_version"] == 1
 
 
+def test_a_copy_with_a_change_has_a_digest_of_its_own() -> None:
+    """Also where the first one's was formed already."""
+    manifest = manifest_from(make_fab(terms_table()))
+    before = manifest.digest
+    other = manifest.model_copy(update={"app": "another/app"})
+    assert other.digest == digest(other.as_json()) != before == manifest.digest
+
+
 def test_a_manifest_survives_its_storage() -> None:
     manifest = manifest_from(make_fab())
     again = Manifest.model_validate_json(manifest.model_dump_json(by_alias=True))
