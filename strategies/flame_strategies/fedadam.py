@@ -79,6 +79,8 @@ class AdamState:
         )
         if not m or m.keys() != v.keys() or len(m) + len(v) != len(arrays):
             raise ValueError("these are no first and second moments")
+        if any(m[name].shape != v[name].shape for name in m):
+            raise ValueError("the first and second moments have different shapes")
         return cls(m, v)
 
 
@@ -101,7 +103,10 @@ class FlameFedAdam(FlameFedAvg):
 
     Attributes:
         state: The moments; None before the first round.
+        step: From the model, the mean and the state to the next model and the next state.
     """
+
+    step = staticmethod(adam_step)
 
     def __init__(self, *, adam: AdamTerms | None = None, **terms: Any) -> None:
         """Set the step's constants and the terms of `FlameFedAvg`."""
@@ -112,7 +117,7 @@ class FlameFedAdam(FlameFedAvg):
     def server_step(self, model: Arrays, mean: Arrays) -> Arrays:
         """One Adam step from the model that was sent."""
         state = self.state or AdamState.start(model, self.adam)
-        moved, self.state = adam_step(model, mean, state, self.adam)
+        moved, self.state = self.step(model, mean, state, self.adam)
         return moved
 
     def save_state(self) -> dict[str, npt.NDArray[Any]]:

@@ -13,15 +13,13 @@ v never falls below 0, because it shrinks only where it exceeds d^2, and then by
 is no correction for the start of m and v. d is linear in the replies, so nothing here needs to see a single one.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from flame_strategies.averaging import Arrays
-from flame_strategies.fedadam import AdamState, AdamTerms
-from flame_strategies.fedavg import FlameFedAvg
+from flame_strategies.fedadam import AdamState, AdamTerms, FlameFedAdam
 
 
 def yogi_step(
@@ -39,36 +37,11 @@ def yogi_step(
     return moved, AdamState(m, v)
 
 
-class FlameFedYogi(FlameFedAvg):
-    """Federated averaging with a Yogi step at the server.
+class FlameFedYogi(FlameFedAdam):
+    """Federated averaging with a Yogi step at the server; constants and moments are FedAdam's."""
 
-    Attributes:
-        state: The moments; None before the first round. Set it to resume.
-    """
+    step = staticmethod(yogi_step)
 
     def __init__(self, *, yogi: AdamTerms | None = None, **terms: Any) -> None:
         """Set the step's constants, which are FedAdam's, and the terms of `FlameFedAvg`."""
-        super().__init__(**terms)
-        self.yogi = yogi or AdamTerms()
-        self.state: AdamState | None = None
-
-    def server_step(self, model: Arrays, mean: Arrays) -> Arrays:
-        """One Yogi step from the model that was sent."""
-        state = self.state or AdamState.start(model, self.yogi)
-        moved, self.state = yogi_step(model, mean, state, self.yogi)
-        return moved
-
-    def save_state(self) -> dict[str, npt.NDArray[Any]]:
-        """Both moments in float64, as ``m/NAME`` and ``v/NAME``; nothing before the first round."""
-        return {} if self.state is None else self.state.as_arrays()
-
-    def load_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Take back what `save_state` gave.
-
-        Raises:
-            ValueError: It is not a first and a second moment of the same arrays.
-        """
-        moments = AdamState.from_arrays(state) if state else None
-        if moments and any(moments.m[name].shape != moments.v[name].shape for name in moments.m):
-            raise ValueError("the first and second moments have different shapes")
-        self.state = moments
+        super().__init__(adam=yogi, **terms)
