@@ -12,6 +12,8 @@ from flame_fl.contract.terms import Scalar
 
 OWN_RECORD: Final = "flame"
 """The record of a message that is for the gate, and of a reply that is from it. No app sees or makes it."""
+OWN_MESSAGES: Final = "query.flame_"
+"""How message types begin that gates answer themselves: their status, and the legs of secure aggregation."""
 STATUS_MESSAGE: Final = "query.flame_status"
 """What a gate answers itself: how the analysis stands at its DIZ. No sandbox, no data."""
 

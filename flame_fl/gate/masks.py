@@ -6,7 +6,7 @@ Rules this module follows:
    nothing leaves.
 2. Whether a sum may be masked is decided before the sandbox sees data; its key is used up in the transaction that
    stores the masked answer.
-3. Keys are erased with the run, with the approval, and with the next sum.
+3. Keys are erased with the next sum, with the approval, and with a run's stored replies.
 """
 
 from collections.abc import Mapping

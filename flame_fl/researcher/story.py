@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from flame_fl.contract.refusal import RefusalCode
-from flame_fl.contract.task import STATUS_MESSAGE
+from flame_fl.contract.task import OWN_MESSAGES, STATUS_MESSAGE
 from flame_fl.contract.terms import Scalar
 from flame_fl.report.facts import RoundFacts
 from flame_fl.researcher.gathering import Gathering, gathering_of
@@ -24,8 +24,6 @@ _MAX_TEXT = 500
 _MAX_BY = 40
 _MAX_NODES = 10_000
 _MAX_RESTARTS = 100
-OWN_MESSAGES = "query.flame_"
-"""What gates answer themselves: their status, and the legs of secure aggregation."""
 
 
 @dataclass

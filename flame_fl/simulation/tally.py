@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from flame_fl.gate.workflow import STATUS_MESSAGE, Event
-
-OWN_MESSAGES = "query.flame_"
-"""What gates answer themselves: their status, and the legs of secure aggregation."""
+from flame_fl.contract.task import OWN_MESSAGES, STATUS_MESSAGE
+from flame_fl.gate.workflow import Event
 
 
 @dataclass
