@@ -25,8 +25,9 @@ Cross-validation errors come from the held-out folds' sums and cost no round.
 A fit runs on any `Exchange`: over Flower it is ``fit_elastic_net(GridExchange(grid, roster.require(3)))``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +109,7 @@ def fit_elastic_net(
     lambda_min_ratio: float = 0.01,
     lambdas: Sequence[float] | None = None,
     folds: int = 5,
+    fold_content: Mapping[str, Any] | None = None,
     penalty_factors: npt.ArrayLike | None = None,
     columns_per_request: int = 64,
     messages: MessageTypes = MessageTypes(),  # noqa: B008 -- frozen
@@ -123,6 +125,8 @@ def fit_elastic_net(
         lambda_min_ratio: Last penalty as a share of the first.
         lambdas: Penalties of one's own, instead of those two; falling.
         folds: K, at least 2.
+        fold_content: Further entries of the config record ``folds``, for sites that can form folds in another way than
+            by patient (for instance by groups of sites).
         penalty_factors: Shape (p,), at least 0: 0 leaves a column unpenalised, infinity leaves it out. Not
             rescaled.
         columns_per_request: At most so many columns in one query; a reply has K p m numbers of 8 bytes.
@@ -140,7 +144,7 @@ def fit_elastic_net(
     solver = PathSolver(
         exchange,
         messages,
-        folds=folds,
+        folds={**(fold_content or {}), "folds": folds},
         columns_per_request=columns_per_request,
         l1_ratio=l1_ratio,
         penalty_factors=penalty_factors,

@@ -62,20 +62,20 @@ class PathSolver:
         exchange: Exchange,
         messages: MessageTypes,
         *,
-        folds: int,
+        folds: Mapping[str, Any],
         columns_per_request: int,
         l1_ratio: float,
         penalty_factors: npt.ArrayLike | None,
     ) -> None:
         self._exchange, self._messages = exchange, messages
         self._per_request = columns_per_request
-        self._folds = {"folds": folds}
+        self._folds, count = folds, int(folds["folds"])
         self.rounds = 0
         self.reference = Reference.from_moments(self._ask(messages.moments))
         self._penalty = Penalty.of(self.reference, l1_ratio, penalty_factors)
         target = self._ask(messages.target, reference=self.reference.content(), folds=self._folds)
-        self.problems = FoldProblems(FoldSums.from_sums(target, folds, len(self.reference.centre)))
-        self.b: Matrix = np.zeros((0, folds + 1))
+        self.problems = FoldProblems(FoldSums.from_sums(target, count, len(self.reference.centre)))
+        self.b: Matrix = np.zeros((0, count + 1))
         self._residuals = self._solve_unpenalised()
 
     def max_penalties(self) -> Vector:

@@ -38,6 +38,10 @@ class UnusableReply(StrategyError):  # noqa: N818 -- reads as what happened
     """A node's reply lacks an agreed array, or has one of another shape or type, or not finite."""
 
 
+class NothingToAverage(UnusableReply):
+    """A mean over the nodes has no weight: none of them has an example."""
+
+
 class MessageTooLarge(StrategyError):  # noqa: N818 -- reads as what happened
     """A message is larger than nodes or hubs take, or its answer larger than the gates let out."""
 

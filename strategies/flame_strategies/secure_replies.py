@@ -13,7 +13,7 @@ from flame_fl.secagg.errors import MaskError
 from flame_fl.secagg.messages import KEY, MASKED_ARRAY, MASKED_RECORD, MaskedReply
 from flame_strategies.approval import GATE_RECORD
 from flame_strategies.averaging import cast_back
-from flame_strategies.errors import UnusableReply
+from flame_strategies.errors import NothingToAverage, UnusableReply
 
 MASKED_SITES = "masked_sites"
 """In the record "flame" of a reply: how many sites are in the sum that it stands for."""
@@ -105,7 +105,7 @@ def _weight(layout: Layout, sums: Mapping[tuple[str, str], npt.NDArray[Any]]) ->
         return 1.0
     found = [float(sums[p.record, p.name]) for p in layout.parts if p.where == "metric" and p.name == layout.weight]
     if not found or found[0] <= 0:
-        raise UnusableReply(f"The sites' {layout.weight} add up to 0, so there is no weighted mean.")
+        raise NothingToAverage(f"The sites' {layout.weight} add up to 0, so there is no weighted mean.")
     return found[0]
 
 

@@ -120,7 +120,7 @@ def _patient_in_both(betas: pd.DataFrame, sheet: pd.DataFrame) -> None:
         (_words, "not numbers"),
         (_other_ids, "only in the sample sheet"),
         (_mostly_empty, "miss more than"),
-        (_patient_in_both, "in train and in test"),
+        (_patient_in_both, "in two of train, test, target"),
     ],
 )
 def test_bad_tables_are_refused_without_naming_a_patient(

@@ -26,6 +26,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _prepare(options: argparse.Namespace) -> None:
     from methylation_age import prepare  # noqa: PLC0415 -- each command imports only what it needs
 
+    if (options.own is not None) + bool(options.pair) + bool(options.shift) > 1:
+        raise InputError("--own, --pair and --shift exclude each other; give one of them.")
     if options.own:
         betas, samples = options.own
         stamp = prepare.prepare_own(
@@ -38,12 +40,25 @@ def _prepare(options: argparse.Namespace) -> None:
         )
     elif options.site_column:
         raise InputError("--site-column belongs to --own; the packaged sets name no site.")
+    elif options.pair:
+        stamp = prepare.prepare_pair(options.out, options.pair, options.nodes, options.seed)
+    elif options.shift:
+        stamp = prepare.prepare_shifted(
+            options.out,
+            options.set,
+            options.nodes,
+            options.seed,
+            kind=options.shift,
+            shift_seed=options.shift_seed,
+        )
     else:
         stamp = prepare.prepare_packaged(options.out, options.set, options.nodes, options.seed)
     for node, facts in stamp["nodes"].items():
-        sys.stdout.write(
-            f"{node:<8} {facts['train']:>5} train {facts['test']:>5} test   median age {facts['median_age']:>5}\n"
-        )
+        target = f" {facts['target']:>5} target" if facts.get("target") else ""
+        counts = f"{facts['train']:>5} train {facts['test']:>5} test{target}"
+        sys.stdout.write(f"{node:<8} {counts}   median age {facts['median_age']:>5}\n")
+    if "shift" in stamp["source"]:
+        sys.stdout.write("The target is semi-real: its samples are real, its shift is synthetic.\n")
     if dropped := stamp["quality"]:
         sys.stdout.write(
             f"dropped: {dropped['cpgs_dropped']} CpGs, {dropped['samples_dropped']} samples; "
@@ -87,6 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--set", choices=["gse74193", "blood"], default="gse74193", help="packaged set")
     command.add_argument("--own", type=Path, nargs=2, metavar=("BETAS", "SAMPLES"), help="own tables instead")
     command.add_argument("--site-column", help="column of SAMPLES that names the site; without it: dealt out by age")
+    command.add_argument("--shift", choices=["permuted", "flipped", "mean"], help="semi-real: test samples, corrupted")
+    command.add_argument("--shift-seed", type=int, default=0, help="of the corruption (default 0)")
+    command.add_argument(
+        "--pair", choices=["blood-brain", "brain-blood", "adult-foetal"], help="real source and target"
+    )
     command.add_argument("--nodes", type=int, default=5, help="number of virtual DIZ (default 5)")
     command.add_argument("--seed", type=int, default=0, help="of the split (default 0)")
     command.set_defaults(run=_prepare)

@@ -5,8 +5,11 @@
 | query.moments   | nothing                                        | sums per CpG and of the transformed age        |
 | query.target    | pooled centre and scale, number of folds       | first moments with the target, by fold         |
 | query.columns   | the same, and which columns                    | columns of the second moment, by fold          |
+| query.sketch    | the same, seed and range of the sketch         | columns of the sketched second moment          |
+| query.confidences | spectrum and models of the CpGs              | how well each CpG of the target is predicted   |
+| query.path_errors | several clocks                               | sums of their errors on the target             |
 | train           | MLP weights, which columns, centre and scale   | new weights                                    |
-| evaluate        | a clock                                        | sums of its errors on the test samples         |
+| evaluate        | a clock                                        | sums of its errors on test or target samples   |
 
 The answers' names, shapes and types are the release contract in ``pyproject.toml``; what is not listed there does not
 leave. This module runs in a sandbox at the hospital: it imports neither flame_fl nor flame_strategies, and torch only
@@ -18,14 +21,16 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from methylation_age import evaluation, horvath, sums
+from methylation_age import evaluation, feature_models, horvath, site_adaptation, sums
 from methylation_age.cohort import Cohort, Store, load_store
+from methylation_age.errors import InputError
+from methylation_age.spectrum import Spectrum
 
 DATA_STORE = "methylation"
 
 app = ClientApp()
 
-_standardised: dict[tuple[int, bytes, int], tuple[Cohort, sums.Folds]] = {}
+_standardised: dict[tuple[object, ...], tuple[Cohort, sums.Folds]] = {}
 """The last standardised cohort, because a fit asks for columns of the same one again and again."""
 
 
@@ -40,7 +45,7 @@ def moments(message: Message, context: Context) -> Message:
 def target(message: Message, context: Context) -> Message:
     """First moments of the standardised CpGs with the standardised target, by fold."""
     cohort = _store(context).train
-    return _reply(message, "sums", sums.target(_folds(message, cohort)), len(cohort))
+    return _reply(message, "sums", sums.target(_folds(message, context, cohort)), len(cohort))
 
 
 @app.query("columns")
@@ -48,7 +53,42 @@ def columns(message: Message, context: Context) -> Message:
     """The asked columns of the second-moment matrix, by fold."""
     cohort = _store(context).train
     chosen = _arrays(message, "reference")["columns"].astype(np.int64)
-    return _reply(message, "sums", sums.columns(_folds(message, cohort), chosen), len(cohort))
+    return _reply(message, "sums", sums.columns(_folds(message, context, cohort), chosen), len(cohort))
+
+
+@app.query("sketch")
+def sketch(message: Message, context: Context) -> Message:
+    """Some columns of the sketched second-moment matrix."""
+    cohort = _store(context).train
+    reference = sums.Reference.from_arrays(_arrays(message, "reference"))
+    asked = message.content.config_records["sketch"]
+    columns = (int(asked["start"]), int(asked["stop"]))
+    arrays = site_adaptation.sketch(cohort, reference, int(asked["seed"]), int(asked["rows"]), columns)
+    return _reply(message, "sums", arrays, len(cohort))
+
+
+@app.query("confidences")
+def confidences(message: Message, context: Context) -> Message:
+    """How well each CpG of the target is predicted from the others, summed over the target's samples."""
+    store = _store(context)
+    target = store.target.of_tissue(str(message.content.config_records["target"]["tissue"]))
+    reference = sums.Reference.from_arrays(_arrays(message, "reference"))
+    given = {name: np.asarray(array, dtype=np.float64) for name, array in _arrays(message, "models").items()}
+    of = Spectrum(given["values"], given["vectors"], int(message.content.config_records["target"]["rows"]))
+    models = feature_models.FeatureModels(given["signal"], given["noise"])
+    return _reply(message, "sums", site_adaptation.confidences(target, reference, of, models), len(store.train))
+
+
+@app.query("path_errors")
+def path_errors(message: Message, context: Context) -> Message:
+    """Sums of the errors of several clocks on the target's samples of known age."""
+    store = _store(context)
+    target = store.target.of_tissue(str(message.content.config_records["target"]["tissue"]))
+    path = _arrays(message, "path")
+    columns = path["columns"].astype(np.int64)
+    centre, coef, intercept = (np.asarray(path[name], dtype=np.float64) for name in ("centre", "coef", "intercept"))
+    arrays = site_adaptation.path_errors(target, columns, centre, coef, intercept)
+    return _reply(message, "sums", arrays, len(store.train))
 
 
 @app.train()
@@ -67,10 +107,13 @@ def train(message: Message, context: Context) -> Message:
 
 @app.evaluate()
 def evaluate(message: Message, context: Context) -> Message:
-    """Sums of a clock's errors on this DIZ's test samples; no prediction leaves."""
-    cohort = _store(context).test
+    """Sums of a clock's errors on this DIZ's test or target samples; no prediction leaves."""
     weights = _arrays(message, "arrays")
     config = message.content.config_records["config"]
+    store = _store(context)
+    cohort = store.test
+    if config.get("split") == "target":
+        cohort = store.target.of_tissue(str(config["tissue"])).with_age()
     betas = cohort.betas[:, config["columns"]]
     if config["model"] == "mlp":
         from methylation_age import mlp  # noqa: PLC0415 -- torch, only for the MLP
@@ -90,13 +133,19 @@ def _store(context: Context) -> Store:
     return load_store(str(context.node_config[f"data-{DATA_STORE}"]), str(context.run_config["panel"]))
 
 
-def _folds(message: Message, cohort: Cohort) -> sums.Folds:
+def _folds(message: Message, context: Context, cohort: Cohort) -> sums.Folds:
     reference = sums.Reference.from_arrays(_arrays(message, "reference"))
-    folds = int(message.content.config_records["folds"]["folds"])
-    key = (id(cohort), reference.digest(), folds)
+    asked = message.content.config_records["folds"]
+    folds, members, sizes = int(asked["folds"]), list(asked.get("sites", [])), list(asked.get("sizes", []))
+    ends = np.cumsum(sizes, dtype=np.int64).tolist()
+    groups = tuple(tuple(members[end - size : end]) for end, size in zip(ends, sizes, strict=True))
+    if groups and (len(groups) != folds or sum(sizes) != len(members)):
+        raise InputError("The groups of DIZ in the message are not as many as the folds.")
+    key = (id(cohort), reference.digest(), folds, groups)
     if key not in _standardised:
         _standardised.clear()
-        _standardised[key] = (cohort, sums.split_folds(cohort, reference, folds))  # keeps the cohort, and so its id
+        parted = sums.split_folds(cohort, reference, folds, groups, context.node_id)
+        _standardised[key] = (cohort, parted)  # keeps the cohort, and so its id
     return _standardised[key][1]
 
 

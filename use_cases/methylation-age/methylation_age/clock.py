@@ -2,7 +2,7 @@
 
 A clock reads some CpGs of a panel (`columns`, ascending) and fills a missing value with the pooled mean of that CpG.
 
-* `LinearClock`: age = F^-1(intercept + sum of coef x beta), the result of the elastic net;
+* `LinearClock`: age = F^-1(intercept + sum of coef x beta), the result of the elastic net, plain or adapted;
 * `MlpClock`: age = F^-1(y_centre + y_scale x network((beta - centre) / scale)).
 
 F is Horvath's transform. One run may make both; they are saved together, the arrays under ``NAME/...``.
@@ -24,7 +24,7 @@ from methylation_age.panel import load_panel
 Float = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
-ELASTIC_NET, MLP = "elastic-net", "mlp"
+ELASTIC_NET, MLP, ADAPTED = "elastic-net", "mlp", "adapted"
 
 
 class Clock(Protocol):
@@ -168,7 +168,7 @@ def load_clocks(path: Path) -> tuple[dict[str, Clock], dict[str, Any]]:
         prefix = f"{name}/weights/"
         weights = {key.removeprefix(prefix): value for key, value in arrays.items() if key.startswith(prefix)}
         columns, centre = arrays[f"{name}/columns"].astype(np.intp), arrays[f"{name}/centre"]
-        if name == ELASTIC_NET:
+        if "coef" in weights:
             clocks[name] = LinearClock(columns, weights["coef"], float(weights["intercept"][0]), centre)
         else:
             y_centre, y_scale = described["y_centre"], described["y_scale"]

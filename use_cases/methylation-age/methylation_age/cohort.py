@@ -2,12 +2,15 @@
 
 A data store is a folder with two Parquet files, written by `methylation_age prepare`:
 
-* ``samples.parquet``: one row per sample: ``sample_id``, ``patient_id``, ``age`` (years) and optionally ``split``
-  ("train" or "test"; without it all rows train);
+* ``samples.parquet``: one row per sample: ``sample_id``, ``patient_id``, ``age`` (years) and, if wanted, ``tissue`` and
+  ``split`` ("train", "test" or "target"; without it all rows train);
 * ``betas.parquet``: ``sample_id`` and one column of beta values in [0, 1] per CpG, NaN or null where missing.
 
 The samples table decides which rows are used: a node that offers a view of its store (after a consent was withdrawn,
 or one block of patients) cuts that table, and betas of samples that are not listed are not read into the cohort.
+
+The rows of split "target" are those that a clock is adapted to. Their ages may be missing; where they are there, they
+only score.
 
 Float64 throughout: the elastic net is compared with its pooled twin to the last digits.
 """
@@ -25,7 +28,7 @@ from methylation_age.panel import load_panel
 
 BETAS_FILE = "betas.parquet"
 SAMPLES_FILE = "samples.parquet"
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "target")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,27 +37,41 @@ class Cohort:
 
     Attributes:
         betas: (n, p) beta values, NaN where missing.
-        age: (n,) years.
+        age: (n,) years; NaN where missing, which only the split "target" may have.
         target: (n,) Horvath's transform of the ages.
         patient_ids: (n,) one per sample.
+        tissue: (n,) what each sample is of; "" where the store does not say.
     """
 
     betas: npt.NDArray[np.float64]
     age: npt.NDArray[np.float64]
     target: npt.NDArray[np.float64]
     patient_ids: tuple[str, ...]
+    tissue: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Number of samples."""
         return len(self.age)
 
+    def of_tissue(self, tissue: str) -> "Cohort":
+        """The samples of one tissue; of all tissues for ""."""
+        if not tissue:
+            return self
+        chosen = np.array([own == tissue for own in self.tissue], dtype=np.bool_)
+        return _select(self, chosen)
+
+    def with_age(self) -> "Cohort":
+        """The samples whose age is known."""
+        return _select(self, np.isfinite(self.age))
+
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """A DIZ's data store: what models are trained on, and what they are tested on."""
+    """A DIZ's data store: what models are trained on, what they are tested on, what a clock is adapted to."""
 
     train: Cohort
     test: Cohort
+    target: Cohort
 
 
 def load_store(folder: str | Path, panel: str) -> Store:
@@ -100,18 +117,29 @@ def _read(samples_stamp: tuple[str, int], betas_stamp: tuple[str, int], panel: s
     betas = np.full((len(rows), len(cpgs)), np.nan)
     for j, cpg in measured:
         betas[:, j] = columns[cpg].to_numpy()[rows]
-    age = samples["age"].to_numpy().astype(np.float64)
-    patients = np.array([str(patient) for patient in samples["patient_id"].to_pylist()], dtype=object)
+    age = samples["age"].to_numpy(zero_copy_only=False).astype(np.float64)
+    patients = tuple(str(patient) for patient in samples["patient_id"].to_pylist())
+    tissue = samples["tissue"].to_pylist() if "tissue" in samples.column_names else [None] * len(rows)
     split = samples["split"].to_pylist() if "split" in samples.column_names else ["train"] * len(rows)
     if unknown := set(split) - set(SPLITS):
-        raise InputError(f"The column 'split' of {SAMPLES_FILE} has {len(unknown)} values other than train and test.")
-    return Store(*(_select(betas, age, patients, np.array(split) == name) for name in SPLITS))
+        raise InputError(
+            f"The column 'split' of {SAMPLES_FILE} has {len(unknown)} values other than {', '.join(SPLITS)}."
+        )
+    labelled = np.array([name != "target" for name in split], dtype=np.bool_)
+    if absent := int(np.isnan(age[labelled]).sum()):
+        raise InputError(f"{absent} samples of {SAMPLES_FILE} that train or test have no age; fill the column.")
+    everyone = Cohort(betas, age, _transformed(age), patients, tuple(str(name or "") for name in tissue))
+    return Store(*(_select(everyone, np.array(split) == name) for name in SPLITS))
 
 
-def _select(
-    betas: npt.NDArray[np.float64],
-    age: npt.NDArray[np.float64],
-    patients: npt.NDArray[np.object_],
-    chosen: npt.NDArray[np.bool_],
-) -> Cohort:
-    return Cohort(betas[chosen], age[chosen], transform(age[chosen]), tuple(patients[chosen]))
+def _transformed(age: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Horvath's transform, NaN where the age is missing."""
+    known = np.isfinite(age)
+    return np.where(known, transform(np.where(known, age, 0.0)), np.nan)
+
+
+def _select(cohort: Cohort, chosen: npt.NDArray[np.bool_]) -> Cohort:
+    at = np.flatnonzero(chosen)
+    ids = tuple(cohort.patient_ids[row] for row in at)
+    tissue = tuple(cohort.tissue[row] for row in at) if cohort.tissue else ()
+    return Cohort(cohort.betas[at], cohort.age[at], cohort.target[at], ids, tissue)

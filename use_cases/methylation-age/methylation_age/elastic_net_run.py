@@ -11,10 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from flame_strategies.elastic_net import ElasticNetPath, PathStep, fit_elastic_net
 from flame_strategies.sums import Exchange
 
 from methylation_age.clock import LinearClock
+from methylation_age.folds import PATIENTS, Remembered, fold_content
+
+ONE_SE, LEAST, SIMILARITY = "one standard error", "least error", "similarity"
+"""How a penalty is chosen: the largest within one standard error of the least cross-validated error; that of the least
+error; for an adapted clock, from other tissues' best ones (`similarity`)."""
 
 COLUMNS_PER_REQUEST = 16
 """Small requests keep down how many columns leave that turn out not to be needed; the release contract in
@@ -30,12 +36,14 @@ class ElasticNetSettings:
         lambda_count: Penalties on the path.
         lambda_min_ratio: Last penalty as a share of the first.
         folds: Folds of the cross-validation.
+        folds_by: "patients" or "sites", see `folds`.
     """
 
     l1_ratio: float
     lambda_count: int
     lambda_min_ratio: float
     folds: int
+    folds_by: str = PATIENTS
 
     @classmethod
     def from_config(cls, run_config: Any) -> "ElasticNetSettings":
@@ -45,6 +53,7 @@ class ElasticNetSettings:
             lambda_count=int(run_config["lambda-count"]),
             lambda_min_ratio=float(run_config["lambda-min-ratio"]),
             folds=int(run_config["folds"]),
+            folds_by=str(run_config.get("folds-by", PATIENTS)),
         )
 
 
@@ -57,12 +66,14 @@ class ElasticNetResult:
         path: All penalties.
         chosen: Index of the penalty.
         settings: What was asked for.
+        rule: How the penalty was chosen.
     """
 
     clock: LinearClock
     path: ElasticNetPath
     chosen: int
     settings: ElasticNetSettings
+    rule: str = ONE_SE
 
     def training(self) -> dict[str, Any]:
         """What goes into the model's description."""
@@ -74,7 +85,7 @@ class ElasticNetResult:
             "cv_mse": path.cv_mse.tolist(),
             "cv_se": path.cv_se.tolist(),
             "chosen": self.chosen,
-            "rule": "one standard error",
+            "rule": self.rule,
             "least_cv_error": path.best,
             "rounds": path.rounds,
             "columns_requested": len(path.columns_requested),
@@ -92,17 +103,33 @@ def run_elastic_net(
         settings: Path and folds.
         progress: Called after each penalty.
     """
-    path = fit_elastic_net(
+    path = fit_path(Remembered(exchange, "query.moments"), settings, progress)
+    return ElasticNetResult(clock_at(path, path.best_one_se), path, path.best_one_se, settings)
+
+
+def fit_path(
+    exchange: Remembered,
+    settings: ElasticNetSettings,
+    progress: Callable[[PathStep], None] | None = None,
+    penalty_factors: npt.NDArray[np.float64] | None = None,
+) -> ElasticNetPath:
+    """The cross-validated path, weighted by `penalty_factors` (p,) if given."""
+    folds, content = fold_content(exchange, settings.folds, settings.folds_by)
+    return fit_elastic_net(
         exchange,
         l1_ratio=settings.l1_ratio,
         num_lambdas=settings.lambda_count,
         lambda_min_ratio=settings.lambda_min_ratio,
-        folds=settings.folds,
+        folds=folds,
+        fold_content=content,
+        penalty_factors=penalty_factors,
         columns_per_request=COLUMNS_PER_REQUEST,
         progress=progress,
     )
-    chosen = path.best_one_se
-    model = path.model(chosen)
+
+
+def clock_at(path: ElasticNetPath, index: int) -> LinearClock:
+    """The clock at one penalty of the path."""
+    model = path.model(index)
     columns = np.flatnonzero(model.coef)
-    clock = LinearClock(columns, model.coef[columns], float(model.intercept), model.centre[columns])
-    return ElasticNetResult(clock, path, chosen, settings)
+    return LinearClock(columns, model.coef[columns], float(model.intercept), model.centre[columns])

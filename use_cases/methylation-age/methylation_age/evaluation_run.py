@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from flame_strategies.approval import GATE_RECORD
+from flame_strategies.errors import NothingToAverage
 from flame_strategies.secure_grid import secure
 from flame_strategies.secure_replies import MASKED_SITES
 from flame_strategies.sums import add_up, to_records
@@ -45,7 +46,9 @@ class Evaluation:
         return self.sites > 0 and not self.by_site
 
 
-def evaluate_clock(grid: Grid, nodes: Iterable[int], clock: Clock, timeout: float) -> Evaluation:
+def evaluate_clock(
+    grid: Grid, nodes: Iterable[int], clock: Clock, timeout: float, on: Mapping[str, str] | None = None
+) -> Evaluation:
     """Ask each node for the sums of the clock's errors on its test samples.
 
     Args:
@@ -53,11 +56,15 @@ def evaluate_clock(grid: Grid, nodes: Iterable[int], clock: Clock, timeout: floa
         nodes: The nodes to ask.
         clock: What to evaluate.
         timeout: Seconds to wait.
+        on: Other samples than those of the split "test": ``split`` and ``tissue``.
     """
-    content = to_records({"arrays": clock.weights(), "config": clock.config()})
+    content = to_records({"arrays": clock.weights(), "config": {**clock.config(), **(on or {})}})
     asked = sorted(nodes)
     messages = [Message(content, message_type="evaluate", dst_node_id=node) for node in asked]
-    answers = secure(grid).send_and_receive(messages, timeout=timeout)
+    try:
+        answers = secure(grid).send_and_receive(messages, timeout=timeout)
+    except NothingToAverage:  # no DIZ has such a sample, so there is nothing to say
+        return Evaluation({}, None, np.zeros((0, 0), dtype=np.int64), 0)
     replies = {reply.metadata.src_node_id: reply for reply in answers}
     updates: dict[int, dict[str, npt.NDArray[Any]]] = {}
     by_site: dict[str, Accuracy] = {}

@@ -45,7 +45,7 @@ def cv_curve(folder: Path, training: Mapping[str, Any]) -> Entry:
     penalties, error, spread = (np.array(training[key]) for key in ("lambdas", "cv_mse", "cv_se"))
     with _figure(folder, "cv-curve", 6.4, 3.6) as axes:
         axes.errorbar(penalties, error, yerr=spread, fmt="o-", ms=3, lw=1, color=COLOURS[0], ecolor="#b8d4e6")
-        axes.axvline(penalties[training["chosen"]], color=COLOURS[5], lw=1, label="chosen (one standard error)")
+        axes.axvline(penalties[training["chosen"]], color=COLOURS[5], lw=1, label=f"chosen ({training['rule']})")
         axes.axvline(penalties[training["least_cv_error"]], color=GREY, lw=1, ls=":", label="least error")
         axes.set(xscale="log", yscale="log", xlabel="penalty λ", ylabel="mean squared error\n(transformed age)")
         axes.invert_xaxis()
@@ -56,6 +56,28 @@ def cv_curve(folder: Path, training: Mapping[str, Any]) -> Entry:
         f"Cross-validated error of the elastic net in {training['folds']} folds of patients, from sums alone. "
         "Bars are one standard error. Test samples had no part in the choice.",
     )
+
+
+def confidences(folder: Path, counts: Sequence[int], median: float) -> Entry:
+    """How well the CpGs of a target are foretold.
+
+    Args:
+        folder: The run's folder.
+        counts: CpGs by mean confidence, in bins of equal width from 0 to 1.
+        median: Of the mean confidences.
+    """
+    edges = np.linspace(0.0, 1.0, len(counts) + 1)
+    with _figure(folder, "confidences", 6.4, 3.2) as axes:
+        axes.stairs(counts, edges, fill=True, color=COLOURS[4])
+        axes.axvline(0.5, color=GREY, lw=1, ls=":", label="expected where nothing differs")
+        axes.axvline(median, color=COLOURS[5], lw=1, label="median")
+        axes.set(xlabel="mean confidence over the target's samples", ylabel="CpGs", xlim=(0, 1))
+        axes.legend()
+    caption = (
+        "How far each CpG of the target agrees with what the other CpGs foretell, by the relations in the training "
+        "samples. CpGs on the left are penalised."
+    )
+    return _entry("confidences", "The target's CpGs", caption)
 
 
 def error_by_round(folder: Path, by_round: Mapping[int, float]) -> Entry:

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from methylation_age import packaged, quality
+from methylation_age import packaged, quality, shift
 from methylation_age.cohort import BETAS_FILE, SAMPLES_FILE
 from methylation_age.errors import InputError
+from methylation_age.panel import load_panel
 from methylation_age.split import split_by_age
 
 STAMP = "prepared.json"
@@ -33,6 +34,11 @@ LAYOUT = 1
 SAMPLE_COLUMNS = ("sample_id", "patient_id", "age", "sex", "tissue", "batch", "split")
 
 SETS = ("gse74193", "blood")
+PAIRS = ("blood-brain", "brain-blood", "adult-foetal")
+"""Source and target of real tissue pairs; the first two share the 19 CpGs of the panel ``blood-brain``, the third is
+within GSE74193."""
+
+_ADULT = 18.0
 _HELD_OUT = 5
 """Where nothing says which samples are for testing, one patient in so many is."""
 
@@ -69,15 +75,55 @@ def prepare_packaged(out: Path, name: str, nodes: int, seed: int) -> dict[str, A
     Raises:
         InputError: The package is missing, or `out` holds something else.
     """
-    if nodes < 1:
-        raise InputError(f"{nodes} DIZ cannot hold data; give --nodes of at least 1.")
-    versions = {"gse74193": packaged.PACEMAKER, "blood": packaged.BIOLEARN}
-    description = {"set": name, "package": "==".join(versions[name]), "nodes": nodes, "seed": seed}
+    description = _packaged(name, nodes, seed)
     if (stamp := _stamp(out)) and stamp["source"] == description and _complete(out, stamp):
         return stamp
     source = _gse74193(description) if name == "gse74193" else _blood(description)
     assigned = split_by_age(source.samples["age"], source.samples["patient_id"], nodes, seed)
     return _write(out, source, {f"DIZ-{node + 1}": np.flatnonzero(assigned == node) for node in range(nodes)})
+
+
+def prepare_shifted(out: Path, name: str, nodes: int, seed: int, *, kind: str, shift_seed: int) -> dict[str, Any]:
+    """Deal a packaged set out with its test samples as a target tissue, corrupted: a SEMI-REAL shift (see `shift`).
+
+    The stores' split "target" keeps the true ages, which only score.
+
+    Args:
+        out: The folder to write.
+        name: One of `SETS`.
+        nodes: Number of DIZ.
+        seed: Of the split.
+        kind: One of `shift.KINDS`.
+        shift_seed: Of the corruption.
+
+    Returns:
+        The stamp: what was written.
+
+    Raises:
+        InputError: The package is missing, or `out` holds something else.
+    """
+    made_up = {"shift": kind, "shift_seed": shift_seed, "semi_real": "the shift is synthetic, the samples are real"}
+    return _prepare_target(out, {**_packaged(name, nodes, seed), **made_up})
+
+
+def prepare_pair(out: Path, pair: str, nodes: int, seed: int) -> dict[str, Any]:
+    """Deal a real pair of tissues out: the source's samples train and test, the target's are split "target".
+
+    Both tissues are dealt out to all DIZ by age, each on its own; the target's true ages only score.
+
+    Args:
+        out: The folder to write.
+        pair: One of `PAIRS`.
+        nodes: Number of DIZ.
+        seed: Of the split.
+
+    Returns:
+        The stamp: what was written.
+
+    Raises:
+        InputError: A package is missing, or `out` holds something else.
+    """
+    return _prepare_target(out, {**_packaged("gse74193", nodes, seed), "pair": pair, "set": pair})
 
 
 def prepare_own(
@@ -133,6 +179,55 @@ def hold_out(patients: "pd.Series[str]") -> list[str]:
     return ["test" if int.from_bytes(digest, "big") % _HELD_OUT == 0 else "train" for digest in digests]
 
 
+def _packaged(name: str, nodes: int, seed: int) -> dict[str, Any]:
+    """The description of a packaged set."""
+    if nodes < 1:
+        raise InputError(f"{nodes} DIZ cannot hold data; give --nodes of at least 1.")
+    versions = {"gse74193": packaged.PACEMAKER, "blood": packaged.BIOLEARN}
+    return {"set": name, "package": "==".join(versions[name]), "nodes": nodes, "seed": seed}
+
+
+def _prepare_target(out: Path, description: Mapping[str, Any]) -> dict[str, Any]:
+    """Source and target samples, each dealt out by age."""
+    if (stamp := _stamp(out)) and stamp["source"] == description and _complete(out, stamp):
+        return stamp
+    source = _pair(description) if "pair" in description else _shifted(description)
+    nodes, assigned = description["nodes"], np.empty(len(source.samples), dtype=np.intp)
+    target = (source.samples["split"] == "target").to_numpy()
+    for part in (target, ~target):
+        samples = source.samples[part]
+        assigned[part] = split_by_age(samples["age"], samples["patient_id"], nodes, description["seed"])
+    return _write(out, source, {f"DIZ-{node + 1}": np.flatnonzero(assigned == node) for node in range(nodes)})
+
+
+def _shifted(description: Mapping[str, Any]) -> Source:
+    whole = _gse74193(description) if description["set"] == "gse74193" else _blood(description)
+    samples, betas = whole.samples.copy(), whole.betas.copy()
+    target = (samples["split"] == "test").to_numpy()
+    rows, age = betas.to_numpy(), samples["age"].to_numpy(dtype=np.float64)
+    kind, seed = description["shift"], description["shift_seed"]
+    betas.loc[target] = shift.corrupt(rows[~target], age[~target], rows[target], kind, seed).betas
+    samples.loc[target, "split"] = "target"
+    samples.loc[target, "tissue"] += " with a synthetic shift"
+    return Source(description, samples, betas)
+
+
+def _pair(description: Mapping[str, Any]) -> Source:
+    brain = _gse74193(description)
+    if description["pair"] == "adult-foetal":
+        age = brain.samples["age"]
+        samples = brain.samples.copy()
+        samples.loc[age < 0, "split"] = "target"
+        samples.loc[age < 0, "tissue"] += ", foetal"
+        chosen = ((age < 0) | (age >= _ADULT)).to_numpy()
+        return Source(description, samples[chosen], brain.betas[chosen])
+    blood = _blood(description)
+    source, target = (blood, brain) if description["pair"] == "blood-brain" else (brain, blood)
+    samples = pd.concat([source.samples, target.samples.assign(split="target")], ignore_index=True)
+    shared = list(load_panel("blood-brain").cpgs)
+    return Source(description, samples, pd.concat([source.betas[shared], target.betas[shared]]))
+
+
 def _gse74193(description: Mapping[str, Any]) -> Source:
     parts = dict(zip(("train", "test"), packaged.gse74193(), strict=True))
     betas = pd.concat([part.betas for part in parts.values()])
@@ -174,7 +269,7 @@ def _write(
             counts = samples["split"].value_counts()
             nodes[node] = {
                 "site": names[node] if names else node,
-                **{name: int(counts.get(name, 0)) for name in ("train", "test")},
+                **{name: int(counts.get(name, 0)) for name in ("train", "test", "target")},
                 "patients": int(samples["patient_id"].nunique()),
                 "median_age": round(float(samples["age"].median()), 1),
             }

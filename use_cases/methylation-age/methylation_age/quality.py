@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from methylation_age.cohort import SPLITS
 from methylation_age.errors import InputError
 from methylation_age.horvath import MINIMUM_AGE
 
@@ -175,7 +176,9 @@ def _check_samples(samples: pd.DataFrame) -> None:
     if repeated := int(samples["sample_id"].duplicated().sum()):
         raise InputError(f"The sample sheet has {repeated} repeated sample ids; give each sample one row.")
     age = pd.to_numeric(samples["age"], errors="coerce")
-    if absent := int(age.isna().sum()):
+    # Only what a clock is adapted to may lack its age; a word where a number should be is an error there as well.
+    needed = samples["split"] != "target" if "split" in samples else pd.Series(data=True, index=samples.index)
+    if absent := int((age.isna() & (needed | samples["age"].notna())).sum()):
         raise InputError(
             f"{absent} samples have no age, or one that is no number; fill it in years or remove the rows."
         )
@@ -183,10 +186,14 @@ def _check_samples(samples: pd.DataFrame) -> None:
         raise InputError(f"{impossible} ages are not between -1 and {OLDEST:.0f} years; are they in months or days?")
     samples["age"] = age.astype(np.float64)
     if "split" in samples:
-        if wrong := int((~samples["split"].isin(["train", "test"])).sum()):
-            raise InputError(f"{wrong} samples have a split other than train or test; correct or remove the column.")
+        if wrong := int((~samples["split"].isin(SPLITS)).sum()):
+            raise InputError(
+                f"{wrong} samples have a split other than {', '.join(SPLITS)}; correct or remove the column."
+            )
         if both := int((samples.groupby("patient_id")["split"].nunique() > 1).sum()):
-            raise InputError(f"{both} patients are in train and in test; put all samples of a patient into one.")
+            raise InputError(
+                f"{both} patients are in two of {', '.join(SPLITS)}; put all samples of a patient into one."
+            )
 
 
 def _read(file: Path) -> pd.DataFrame:

@@ -1,17 +1,17 @@
 """The app's part of the run report, from what reached the hub."""
 
 from collections.abc import Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from flame_strategies.approval import Roster
 
-from methylation_age import plots
-from methylation_age.clock import ELASTIC_NET, MLP
+from methylation_age import adaptation_report, plots
+from methylation_age.clock import ADAPTED, ELASTIC_NET, MLP
 from methylation_age.evaluation_run import Evaluation
+from methylation_age.report_text import number
 
-TITLES = {ELASTIC_NET: "Elastic net", MLP: "MLP"}
+TITLES = {ADAPTED: "Adapted elastic net", ELASTIC_NET: "Elastic net", MLP: "MLP"}
 
 DATA_NOTE = (
     "Measured values: GSE74193 (dorsolateral prefrontal cortex, Illumina 450k, public), unless you "
@@ -21,7 +21,11 @@ DATA_NOTE = (
 
 
 def build(
-    folder: Path, roster: Roster, training: Mapping[str, Mapping[str, Any]], evaluations: Mapping[str, Evaluation]
+    folder: Path,
+    roster: Roster,
+    training: Mapping[str, Mapping[str, Any]],
+    evaluations: Mapping[str, Evaluation],
+    on_target: Mapping[str, Evaluation],
 ) -> dict[str, Any]:
     """Draw the figures into `folder` and return the content of ``report.json``.
 
@@ -29,10 +33,16 @@ def build(
         folder: The run's folder.
         roster: The gates' answers.
         training: By clock, as in the model's description.
-        evaluations: By clock.
+        evaluations: By clock, on the test samples.
+        on_target: By clock, on the samples that a clock was adapted to.
     """
-    measured = {name: evaluation for name, evaluation in evaluations.items() if evaluation.overall is not None}
-    figures = []
+    measured = {
+        name: evaluation
+        for name, evaluation in evaluations.items()
+        if evaluation.overall is not None and evaluation.overall.n
+    }
+    adapted = training.get(ADAPTED)
+    figures = adaptation_report.figures(folder, adapted) if adapted else []
     if measured:
         by_site = {
             TITLES[name]: {site: accuracy.mae for site, accuracy in evaluation.by_site.items() if accuracy.n > 0}
@@ -48,16 +58,14 @@ def build(
         "title": "Age from DNA methylation",
         "synthetic": False,
         "data_note": DATA_NOTE,
-        "headline": [item for name, evaluation in measured.items() for item in _headline(name, evaluation)],
+        "headline": (adaptation_report.headline(adapted, on_target) if adapted else [])
+        + [item for name, evaluation in measured.items() for item in _headline(name, evaluation)],
         "figures": figures,
-        "tables": [_accuracy_table(name, evaluation) for name, evaluation in measured.items()],
-        "notes": _notes(roster, training, evaluations),
+        "tables": (adaptation_report.tables(on_target) if adapted else [])
+        + [_accuracy_table(name, evaluation) for name, evaluation in measured.items()],
+        "notes": (adaptation_report.notes(adapted, on_target) if adapted else [])
+        + _notes(roster, training, evaluations, on_target),
     }
-
-
-def number(value: float, digits: int = 2) -> str:
-    """A number as text, a dash where there is none."""
-    return f"{value:.{digits}f}" if isfinite(value) else "–"
 
 
 def _headline(name: str, evaluation: Evaluation) -> list[dict[str, str]]:
@@ -82,7 +90,10 @@ def _accuracy_table(name: str, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _notes(
-    roster: Roster, training: Mapping[str, Mapping[str, Any]], evaluations: Mapping[str, Evaluation]
+    roster: Roster,
+    training: Mapping[str, Mapping[str, Any]],
+    evaluations: Mapping[str, Evaluation],
+    on_target: Mapping[str, Evaluation],
 ) -> list[str]:
     notes = []
     if path := training.get(ELASTIC_NET):
@@ -91,7 +102,7 @@ def _notes(
             f"columns of the second-moment matrix left the DIZ. Its optimality conditions hold over all CpGs, for all "
             f"penalties and folds, to {path['kkt_gap']:.1e} of the penalty."
         )
-        masked = any(evaluation.is_masked for evaluation in evaluations.values())
+        masked = any(evaluation.is_masked for evaluation in (*evaluations.values(), *on_target.values()))
         notes.append(
             "Secure aggregation: the hub could read sums over all DIZ alone. Sums over fewer patients than CpGs still "
             "say much about the patients together, which no mask hides."

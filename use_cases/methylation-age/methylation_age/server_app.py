@@ -18,7 +18,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from methylation_age import report
-from methylation_age.clock import ELASTIC_NET, MLP, Clock, save_clocks
+from methylation_age.adaptation_run import AdaptationSettings, run_adaptation
+from methylation_age.clock import ADAPTED, ELASTIC_NET, MLP, Clock, save_clocks
 from methylation_age.elastic_net_run import ElasticNetSettings, run_elastic_net
 from methylation_age.evaluation_run import Evaluation, evaluate_clock
 
@@ -34,6 +35,7 @@ class Results:
     clocks: dict[str, Clock] = field(default_factory=dict)
     training: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
+    on_target: dict[str, Evaluation] = field(default_factory=dict)
 
 
 @app.main()
@@ -45,6 +47,8 @@ def main(grid: Grid, context: Context) -> None:
     _log.info("The gates' answers:\n%s", roster)
     nodes = roster.require(min_nodes)
     results = Results()
+    if config["model"] == ADAPTED:
+        _adapted(grid, nodes, config, results)
     if config["model"] in {ELASTIC_NET, "both"}:
         _elastic_net(grid, nodes, config, results)
     if config["model"] in {MLP, "both"}:
@@ -53,9 +57,26 @@ def main(grid: Grid, context: Context) -> None:
     measured = {} if config["inputs"] == "public" else results.clocks
     for name, clock in measured.items():
         results.evaluations[name] = evaluate_clock(grid, nodes, clock, timeout)
+    if config["model"] == ADAPTED:
+        target = {"split": "target", "tissue": str(config["target-tissue"])}
+        for name, clock in results.clocks.items():
+            results.on_target[name] = evaluate_clock(grid, nodes, clock, timeout, target)
     folder = output_folder()
     save_clocks(folder, results.clocks, str(config["panel"]), results.training)
-    write_report_json(folder, report.build(folder, roster, results.training, results.evaluations))
+    write_report_json(folder, report.build(folder, roster, results.training, results.evaluations, results.on_target))
+
+
+def _adapted(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results: Results) -> None:
+    settings = AdaptationSettings.from_config(config)
+    fit, _ = fit_on_whoever_stays(
+        lambda exchange: run_adaptation(exchange, settings, _log.info, _tell_step),
+        grid,
+        nodes,
+        min_nodes=int(config["min-nodes"]),
+        timeout=float(config["timeout"]),
+    )
+    results.clocks |= {ADAPTED: fit.adapted, ELASTIC_NET: fit.plain}
+    results.training |= {ADAPTED: fit.training(), ELASTIC_NET: fit.plain_training()}
 
 
 def _elastic_net(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results: Results) -> None:

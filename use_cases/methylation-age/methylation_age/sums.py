@@ -12,17 +12,21 @@ Sums over DIZ of these equal the sums over the pooled rows up to rounding, whate
 net needs (covariance updates: Friedman, Hastie and Tibshirani, J. Stat. Softw. 33(1), 2010, §2.2).
 
 A patient's fold is SHA-256(patient id) mod K, so that all samples of one patient share a fold at every DIZ without
-anybody exchanging ids.
+anybody exchanging ids. Or a fold is a group of DIZ, which tells how a clock does at DIZ that it has not seen: then the
+sums of a fold are those of its DIZ together, and a fold of one DIZ is refused, because masks would hide nothing of it.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from methylation_age.cohort import Cohort
+from methylation_age.errors import InputError
+
+FEWEST_SITES_IN_FOLD = 2
 
 Float = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -95,9 +99,36 @@ def fold_of(patient_id: str, folds: int) -> int:
     return int.from_bytes(hashlib.sha256(patient_id.encode()).digest(), "big") % folds
 
 
-def split_folds(cohort: Cohort, reference: Reference, folds: int) -> Folds:
-    """Standardise the cohort and part it by patient into `folds` folds."""
-    assigned = np.array([fold_of(patient, folds) for patient in cohort.patient_ids], dtype=np.intp)
+def fold_of_site(groups: Sequence[Sequence[int]], node: int) -> int:
+    """The fold of a DIZ, where folds are groups of DIZ.
+
+    Args:
+        groups: By fold the node ids of its DIZ, the same in every DIZ's message.
+        node: This DIZ's id.
+
+    Raises:
+        InputError: A group is too small to hide one DIZ's sums, or they are no partition that has this DIZ in it.
+    """
+    everyone = [member for group in groups for member in group]
+    if len(set(everyone)) != len(everyone) or any(len(group) < FEWEST_SITES_IN_FOLD for group in groups):
+        raise InputError(
+            f"Folds by DIZ need groups of at least {FEWEST_SITES_IN_FOLD} DIZ, each DIZ in one: the sums of a smaller "
+            "group would be those of a single DIZ. Use fewer folds, or folds by patient."
+        )
+    own = [fold for fold, group in enumerate(groups) if node in group]
+    if not own:
+        raise InputError("This DIZ is in no fold; the hub must name all DIZ that take part.")
+    return own[0]
+
+
+def split_folds(
+    cohort: Cohort, reference: Reference, folds: int, groups: Sequence[Sequence[int]] = (), node: int = 0
+) -> Folds:
+    """Standardise the cohort and part it into `folds` folds, by patient or, where there are `groups`, by DIZ."""
+    if groups:
+        assigned = np.full(len(cohort), fold_of_site(groups, node), dtype=np.intp)
+    else:
+        assigned = np.array([fold_of(patient, folds) for patient in cohort.patient_ids], dtype=np.intp)
     z = reference.standardise(cohort.betas)
     y = (cohort.target - reference.y_centre) / reference.y_scale
     parts = [assigned == k for k in range(folds)]
