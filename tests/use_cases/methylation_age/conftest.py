@@ -32,7 +32,14 @@ RUN_CONFIG = {
     "mlp-inputs": 16,
     "mlp-hidden": 4,
     "mlp-epochs": 2,
+    "folds-by": "patients",
+    "penalty-rule": "one standard error",
+    "wenda-power": 3.0,
+    "target-tissue": "",
+    "similarity": "",
 }
+
+TISSUES = ("liver", "whole blood", "goal")
 
 
 def _made_up(n: int, seed: int, *, missing: float = 0.0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -79,6 +86,39 @@ def data(tables: tuple[Path, Path], tmp_path: Path) -> Path:
     out = tmp_path / "data"
     prepare.prepare_own(out, *tables, site_column="hospital", nodes=5, seed=0)
     return out
+
+
+@pytest.fixture
+def target_data(tmp_path: Path) -> Path:
+    """Three DIZ with samples of three target tissues, in which a fifth of the CpGs follow nothing; one age unknown."""
+    betas, sheet = _made_up(420, seed=2)
+    generator = np.random.default_rng(3)
+    sheet["hospital"] = [f"H{row // 2 % 3}" for row in range(len(sheet))]
+    is_target = np.arange(len(sheet)) // 6 % 2 == 1
+    sheet["split"] = np.where(is_target, "target", "train")
+    sheet["tissue"] = np.where(is_target, np.array(TISSUES)[np.arange(len(sheet)) // 12 % 3], "brain")
+    values = betas.to_numpy(copy=True)
+    values[np.ix_(is_target, np.arange(14))] = generator.uniform(0, 1, (int(is_target.sum()), 14))
+    sheet.loc[np.flatnonzero(is_target)[0], "age"] = np.nan
+    pd.DataFrame(values, index=betas.index, columns=betas.columns).to_csv(tmp_path / "shifted.csv")
+    sheet.to_csv(tmp_path / "shifted-samples.csv", index=False)
+    out = tmp_path / "shifted"
+    tables = tmp_path / "shifted.csv", tmp_path / "shifted-samples.csv"
+    prepare.prepare_own(out, *tables, site_column="hospital", nodes=5, seed=0)
+    return out
+
+
+@pytest.fixture
+def target_grid(target_data: Path, identity: None) -> "ClientGrid":
+    """Three DIZ with a target, and what an adapted run is asked."""
+    stores = {n: target_data / f"DIZ-{n}" / "methylation" for n in (1, 2, 3)}
+    more = {
+        "model": "adapted",
+        "target-tissue": "goal",
+        "penalty-rule": "similarity",
+        "similarity": "liver=0.9 whole_blood=0.4 goal=0.7",
+    }
+    return ClientGrid(stores, {**RUN_CONFIG, **more})
 
 
 @pytest.fixture

@@ -26,15 +26,17 @@ def terms() -> Terms:
     return Terms.model_validate(tomllib.loads(PYPROJECT.read_text())["tool"]["flame"])
 
 
-def test_every_answer_is_what_the_contract_lets_out(grid, terms, tmp_path, monkeypatch) -> None:
-    """All five message types answer with exactly the arrays and metrics of [tool.flame]."""
+def test_every_answer_is_what_the_contract_lets_out(grid, target_grid, terms, tmp_path, monkeypatch) -> None:
+    """All message types answer with exactly the arrays and metrics of [tool.flame]."""
     monkeypatch.setenv("FLAME_OUT", str(tmp_path / "out"))
     defaults = tomllib.loads(PYPROJECT.read_text())["tool"]["flwr"]["app"]["config"]
     widths = {key: defaults[key] for key in ("mlp-hidden",)}
     grid.run_config |= widths
     server_app.app(grid, context(grid.run_config))
+    server_app.app(target_grid, context(target_grid.run_config))
     kinds = set()
-    for asked, reply in zip(grid.seen, grid.replies, strict=True):
+    seen, replies = [*grid.seen, *target_grid.seen], [*grid.replies, *target_grid.replies]
+    for asked, reply in zip(seen, replies, strict=True):
         kind = asked.metadata.message_type
         content = RecordDict({name: record for name, record in reply.content.items() if name != "flame"})
         rules = terms.messages[kind]

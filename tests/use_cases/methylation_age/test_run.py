@@ -6,12 +6,15 @@ import json
 import numpy as np
 import pytest
 from flame_strategies.errors import NotEnoughNodes
-from flwr.app import Context, RecordDict
+from flame_strategies.sums import to_records
+from flwr.app import Context, Message, RecordDict
 from methylation_age import server_app
 from methylation_age.__main__ import main
 from methylation_age.clock import load_clocks
 from methylation_age.cohort import load_store
 from methylation_age.errors import InputError
+
+REFERENCE = {"centre": np.zeros(71), "scale": np.ones(71), "y_centre": np.zeros(1), "y_scale": np.ones(1)}
 
 
 def context(run_config):
@@ -58,6 +61,38 @@ def test_no_prediction_and_no_id_leaves(run, grid) -> None:
         for record in reply.content.array_records.values():
             for array in record.values():
                 assert not set(array.numpy().shape) & sizes
+
+
+def test_an_adapted_run_reports_the_target(target_grid, target_data, tmp_path, monkeypatch) -> None:
+    """The error on the target, formed from sums, is that of the saved clock; the sample of unknown age is not in it."""
+    monkeypatch.setenv("FLAME_OUT", str(tmp_path / "run"))
+    server_app.app(target_grid, context(target_grid.run_config))
+    clocks, metadata = load_clocks(tmp_path / "run")
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert list(clocks) == ["adapted", "elastic-net"]
+    assert metadata["clocks"]["adapted"]["training"]["adapted"]
+    errors = []
+    for number in (1, 2, 3):
+        target = load_store(target_data / f"DIZ-{number}" / "methylation", "gp-age-71").target.of_tissue("goal")
+        known = target.with_age()
+        errors.append(np.abs(clocks["adapted"].predict(known.betas[:, clocks["adapted"].columns]) - known.age))
+    assert report["headline"][0]["value"] == f"{np.concatenate(errors).mean():.2f} years"
+    assert report["tables"][0]["rows"][0][1] == sum(len(of_site) for of_site in errors)
+    assert any(note.startswith("Adaptation: Most CpGs keep") for note in report["notes"])
+
+
+@pytest.mark.parametrize("by", ["patients", "sites"])
+def test_folds_of_diz_need_an_approved_run_config(grid, by) -> None:
+    """A hub that names groups of DIZ by itself is refused; with folds-by = "sites" it is answered."""
+    content = to_records({"reference": REFERENCE, "folds": {"folds": 2, "sites": [1, 2, 3, 4], "sizes": [2, 2]}})
+    grid.run_config |= {"folds-by": by}
+    message = Message(content, message_type="query.target", dst_node_id=1)
+    if by == "patients":
+        with pytest.raises(Exception, match="folds-by"):
+            grid.send_and_receive([message])
+    else:
+        (reply,) = grid.send_and_receive([message])
+        assert reply.content["sums"]["n"].numpy()[1] == 0
 
 
 def test_a_refusing_diz_is_not_asked_to_train(grid, tmp_path, monkeypatch) -> None:

@@ -18,7 +18,7 @@ Whether the target can be helped is judged from the confidences alone (`diagnosi
 plain elastic net's.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,6 +47,9 @@ COLUMNS_PER_SKETCH = 64
 
 FEWEST_TARGETS = 10
 """Samples of the target over all DIZ, below which their mean confidences say little and reveal much."""
+
+CONFIDENCES_FILE = "confidences.csv"
+"""In the run's folder: of each CpG the mean confidence in the target, and its penalty factor."""
 
 Tell = Callable[[str], None]
 
@@ -120,12 +123,23 @@ class Adaptation:
             "median_confidence": verdict.median,
             "target_samples": self.confidences.samples,
             "power": self.settings.power,
+            "tissue": self.settings.tissue,
             "confidence_histogram": np.histogram(known, edges)[0].tolist(),
             "rank": len(self.learned.spectrum.values),
             "training_samples": self.learned.spectrum.rows,
             "sketch_messages": self.learned.messages,
             **self._net(self.adapted, self.weighted or self.path, self.chosen),
         }
+
+    def table(self, cpgs: Sequence[str]) -> str:
+        """`CONFIDENCES_FILE`, for the panel's CpGs; a weight of 1 throughout where the clock is the plain one."""
+        factors = np.ones(len(cpgs))
+        if self.weighted is not None:
+            factors = feature_models.weights(self.confidences.mean, self.settings.power)
+        lines = ["cpg,mean_confidence,weight"]
+        for cpg, mean, factor in zip(cpgs, self.confidences.mean.tolist(), factors.tolist(), strict=True):
+            lines.append(f"{cpg},{'' if np.isnan(mean) else repr(mean)},{factor!r}")
+        return "\n".join(lines) + "\n"
 
     def plain_training(self) -> dict[str, Any]:
         """The same for the plain clock."""

@@ -131,6 +131,7 @@ def averaged_elastic_net(
     first_step: float = 0.75,
     last_step: float = 0.075,
     seed: int = 0,
+    factors: Float | None = None,
 ) -> Float:
     """Coefficients (p,) from federated averaging of stochastic subgradient descent.
 
@@ -145,7 +146,9 @@ def averaged_elastic_net(
         first_step: Step size times p, the mean squared length of a standardised row.
         last_step: The same in the last round; geometric in between.
         seed: Of the batches.
+        factors: (p,) penalty factors, by default 1.
     """
+    by_column = penalty * (np.ones(rows.z.shape[1]) if factors is None else factors)
     generator = np.random.default_rng(seed)
     coefficients = np.zeros(rows.z.shape[1])
     for rate in np.geomspace(first_step, last_step, rounds) / rows.z.shape[1]:
@@ -158,7 +161,7 @@ def averaged_elastic_net(
                     batch = order[start : start + batch_size]
                     z = rows.z[batch]
                     slope = z.T @ (z @ b - rows.y[batch]) / len(batch)
-                    b -= rate * (slope + penalty * (l1_ratio * np.sign(b) + (1 - l1_ratio) * b))
+                    b -= rate * (slope + by_column * (l1_ratio * np.sign(b) + (1 - l1_ratio) * b))
             updates.append(b)
         coefficients = np.average(updates, axis=0, weights=[len(site) for site in sites])
     return coefficients

@@ -139,6 +139,8 @@ def _folds(message: Message, context: Context, cohort: Cohort) -> sums.Folds:
     folds, members, sizes = int(asked["folds"]), list(asked.get("sites", [])), list(asked.get("sizes", []))
     ends = np.cumsum(sizes, dtype=np.int64).tolist()
     groups = tuple(tuple(members[end - size : end]) for end, size in zip(ends, sizes, strict=True))
+    if groups and context.run_config.get("folds-by") != "sites":
+        raise InputError("Folds of DIZ show the hub sums of fewer DIZ; they need folds-by = 'sites' in the run config.")
     if groups and (len(groups) != folds or sum(sizes) != len(members)):
         raise InputError("The groups of DIZ in the message are not as many as the folds.")
     key = (id(cohort), reference.digest(), folds, groups)

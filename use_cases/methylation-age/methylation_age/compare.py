@@ -15,11 +15,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from flame_strategies.output import write_atomically
 
-from methylation_age import baselines, blood, horvath, packaged, plots
-from methylation_age.clock import ELASTIC_NET, MLP, Clock, LinearClock, MlpClock, load_clocks
-from methylation_age.cohort import Store, load_store
+from methylation_age import adaptation_check, baselines, blood, horvath, packaged, plots
+from methylation_age.adaptation_run import CONFIDENCES_FILE
+from methylation_age.clock import ADAPTED, ELASTIC_NET, MLP, Clock, LinearClock, MlpClock, load_clocks
+from methylation_age.cohort import Cohort, Store, load_store
 from methylation_age.compare_report import OUTSIDE, NoiseRow, Row, headline, merge, tables
 from methylation_age.elastic_net_run import ElasticNetSettings
 from methylation_age.errors import InputError
@@ -44,15 +46,19 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
     """
     clocks, metadata = load_clocks(run)
     stores = _stores(data, metadata["panel"])
-    bench = _Bench(stores, metadata["panel"], say)
+    adapted = metadata["clocks"].get(ADAPTED, {}).get("training")
+    measured = {site: _measured(store, adapted) for site, store in stores.items()}
+    bench = _Bench(stores, measured, metadata["panel"], say)
     entries: list[dict[str, str]] = []
     for name, clock in clocks.items():
         bench.add(_FEDERATED_NAMES[name], FEDERATED, bench.ages(clock))
-        ages = {site: clock.predict(store.test.betas[:, clock.columns]) for site, store in stores.items()}
-        truth = {site: store.test.age for site, store in stores.items()}
+        ages = {site: clock.predict(cohort.betas[:, clock.columns]) for site, cohort in measured.items()}
+        truth = {site: cohort.age for site, cohort in measured.items()}
         title = f"{_FEDERATED_NAMES[name]}: predicted and chronological age"
         entries.append(plots.predicted_by_age(run, f"predicted-{name}", title, truth, ages))
-    equality = None
+    equality, adaptation = None, None
+    if adapted and isinstance(weighted := clocks[ADAPTED], LinearClock):
+        adaptation = _adaptation(bench, run, weighted, adapted)
     if isinstance(linear := clocks.get(ELASTIC_NET), LinearClock):
         equality = _elastic_nets(bench, linear, metadata["clocks"][ELASTIC_NET]["training"])
     if isinstance(network := clocks.get(MLP), MlpClock):
@@ -74,29 +80,50 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
         "guess_mae": guess,
         "models": [asdict(row) for row in bench.rows],
         "equality": equality,
+        "adaptation": adaptation,
         "noise": [asdict(row) for row in noise],
         "price_of_noise": {"what": blood.LABEL, **asdict(price)} if price else None,
         "notes": bench.notes,
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(run / "compare.json", text.encode() + b"\n")
-    merge(run, entries, tables(bench.rows, guess, equality, price, noise), headline(equality), bench.notes)
+    merge(
+        run,
+        entries,
+        tables(bench.rows, guess, equality, adaptation, price=price, noise=noise),
+        headline(equality),
+        bench.notes,
+    )
 
 
-_FEDERATED_NAMES = {ELASTIC_NET: "Elastic net, federated", MLP: "MLP, federated"}
+_FEDERATED_NAMES = {
+    ADAPTED: "Adapted elastic net, federated",
+    ELASTIC_NET: "Elastic net, federated",
+    MLP: "MLP, federated",
+}
+
+
+def _measured(store: Store, adapted: Mapping[str, Any] | None) -> Cohort:
+    """What models are compared on: the test samples, or what the clock was adapted to as far as its age is known."""
+    return store.test if adapted is None else store.target.of_tissue(adapted["tissue"]).with_age()
 
 
 class _Bench:
-    """The test samples of all DIZ, and every model's row."""
+    """The samples of all DIZ that models are measured on, and every model's row."""
 
-    def __init__(self, stores: Mapping[str, Store], panel: str, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, stores: Mapping[str, Store], measured: Mapping[str, Cohort], panel: str, say: Callable[[str], None]
+    ) -> None:
         self.stores = stores
         self.say = say
         self.cpgs = load_panel(panel).cpgs
-        self.betas = np.concatenate([store.test.betas for store in stores.values()])
-        self.age = np.concatenate([store.test.age for store in stores.values()])
+        self.betas = np.concatenate([cohort.betas for cohort in measured.values()])
+        self.age = np.concatenate([cohort.age for cohort in measured.values()])
         if len(self.age) < 3:
-            raise InputError("The DIZ have fewer than 3 test samples; mark some as test in the column 'split'.")
+            raise InputError(
+                "The DIZ have fewer than 3 samples to measure on; mark some in the column 'split' as test, or target "
+                "for an adapted clock."
+            )
         self.rows: list[Row] = []
         self.notes: list[str] = []
 
@@ -140,6 +167,33 @@ def _elastic_nets(bench: _Bench, clock: LinearClock, training: Mapping[str, Any]
         "cpgs": int(np.count_nonzero(pooled)),
         "largest_prediction_difference_years": float(np.abs(bench.ages(clock) - pooled_ages).max()),
         "pooled_optimality_gap": gap,
+    }
+
+
+def _adaptation(bench: _Bench, run: Path, clock: LinearClock, training: Mapping[str, Any]) -> dict[str, Any]:
+    """Beside pooled computation: confidences by direct Gaussian processes, optimality on the pooled rows, averaging."""
+    trains = [store.train for store in bench.stores.values()]
+    targets = [store.target.of_tissue(training["tissue"]) for store in bench.stores.values()]
+    rows = baselines.Standardised.of(trains)
+    found = pd.read_csv(run / CONFIDENCES_FILE)
+    gap, checked = adaptation_check.confidence_gap(rows, targets, found["mean_confidence"].to_numpy())
+    factors = found["weight"].to_numpy()
+    penalty, l1_ratio = training["lambdas"][training["chosen"]], training["l1_ratio"]
+    coefficients = np.zeros(rows.z.shape[1])
+    coefficients[clock.columns] = clock.coef
+    coefficients *= rows.scale / rows.y_scale
+    ends = np.cumsum([len(cohort) for cohort in trains])
+    sites = [np.arange(end - len(cohort), end) for end, cohort in zip(ends, trains, strict=True)]
+    averaged = baselines.averaged_elastic_net(rows, sites, penalty, l1_ratio, factors=factors)
+    note = f"weighted likewise; {np.count_nonzero(averaged == 0)} coefficients are zero"
+    name = "Adapted elastic net, averaged subgradient descent"
+    bench.add(name, FEDERATED, rows.ages(averaged, bench.betas), note)
+    return {
+        "largest_confidence_difference": gap,
+        "cpgs_checked": checked,
+        "optimality_gap_on_pooled_rows": adaptation_check.optimality_gap(
+            rows, coefficients, penalty, l1_ratio, factors
+        ),
     }
 
 

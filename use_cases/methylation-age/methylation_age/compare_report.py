@@ -78,15 +78,17 @@ def tables(
     rows: list[Row],
     guess: float,
     equality: Mapping[str, Any] | None,
-    price: blood.Price | None,
+    adaptation: Mapping[str, Any] | None = None,
+    *,
+    price: blood.Price | None = None,
     noise: Sequence[NoiseRow] = (),
 ) -> list[dict[str, Any]]:
     """The report's tables: all models, equality with pooled training, and the price of noise."""
     found: list[dict[str, Any]] = [
         {
             "title": f"All models ({OUTSIDE})",
-            "caption": f"On the test samples of all DIZ together; errors in years. Guessing the mean training "
-            f"age: {guess:.1f} years.",
+            "caption": "On the samples of all DIZ together that nothing was trained on; errors in years. Guessing "
+            f"the mean training age: {guess:.1f} years.",
             "columns": ["model", "kind", "MAE", "median AE", "r", "note"],
             "rows": [
                 [row.model, row.kind, f"{row.mae:.2f}", f"{row.median:.2f}", f"{row.r:.3f}", row.note] for row in rows
@@ -107,6 +109,25 @@ def tables(
                         f"{equality['largest_relative_coefficient_difference']:.1e}",
                     ],
                     ["largest prediction difference", f"{equality['largest_prediction_difference_years']:.1e} years"],
+                ],
+            }
+        )
+    if adaptation:
+        found.append(
+            {
+                "title": f"The adapted clock and pooled computation ({OUTSIDE})",
+                "caption": "Confidences beside Gaussian processes that are fitted to the pooled rows one by one; "
+                "coefficients by the conditions that only the pooled solution satisfies.",
+                "columns": ["what", "value"],
+                "rows": [
+                    [
+                        f"largest difference of a mean confidence, {adaptation['cpgs_checked']} random CpGs",
+                        f"{adaptation['largest_confidence_difference']:.1e}",
+                    ],
+                    [
+                        "distance from optimal on the pooled rows, as a share of the penalty",
+                        f"{adaptation['optimality_gap_on_pooled_rows']:.1e}",
+                    ],
                 ],
             }
         )

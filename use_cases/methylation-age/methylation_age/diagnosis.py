@@ -26,13 +26,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-LOW = 0.35
+LOW = 0.25
 """A mean confidence that a CpG with a sound model hardly has."""
 
-LEAST_MEDIAN = 0.5
+LEAST_MEDIAN = 0.45
 """A median under this says that most CpGs lost their relations."""
 
-LEAST_SHARE = 0.1
+LEAST_SHARE = 0.07
 """With fewer CpGs than this under `LOW` none stands out."""
 
 

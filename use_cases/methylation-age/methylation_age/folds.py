@@ -3,7 +3,8 @@
 By patient, a fold is a hash of the patient id and spans all DIZ. By DIZ, a fold is a group of at least two of them,
 which tells how a clock does where it was not trained. That costs privacy: the hub, which names the groups, reads the
 sums of each group and not only those of all DIZ. A DIZ refuses a group of one (`sums.fold_of_site`), but it cannot know
-whether all the DIZ of its group exist, or still answer. Whoever approves ``folds-by = "sites"`` approves that.
+whether all the DIZ of its group exist, or still answer. Whoever approves ``folds-by = "sites"`` approves that; without
+it a DIZ refuses such folds altogether.
 """
 
 from collections.abc import Mapping

@@ -12,16 +12,17 @@ from typing import Any
 from flame_strategies.approval import ask_gates
 from flame_strategies.elastic_net import PathStep
 from flame_strategies.fedavg import FlameFedAvg
-from flame_strategies.output import output_folder, write_report_json
+from flame_strategies.output import output_folder, write_atomically, write_report_json
 from flame_strategies.sums import fit_on_whoever_stays
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from methylation_age import report
-from methylation_age.adaptation_run import AdaptationSettings, run_adaptation
+from methylation_age.adaptation_run import CONFIDENCES_FILE, AdaptationSettings, run_adaptation
 from methylation_age.clock import ADAPTED, ELASTIC_NET, MLP, Clock, save_clocks
 from methylation_age.elastic_net_run import ElasticNetSettings, run_elastic_net
 from methylation_age.evaluation_run import Evaluation, evaluate_clock
+from methylation_age.panel import load_panel
 
 _log = getLogger("flwr")
 
@@ -77,6 +78,8 @@ def _adapted(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], resu
     )
     results.clocks |= {ADAPTED: fit.adapted, ELASTIC_NET: fit.plain}
     results.training |= {ADAPTED: fit.training(), ELASTIC_NET: fit.plain_training()}
+    table = fit.table(load_panel(str(config["panel"])).cpgs)
+    write_atomically(output_folder() / CONFIDENCES_FILE, table.encode())
 
 
 def _elastic_net(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results: Results) -> None:

@@ -8,7 +8,8 @@ draws may overlap). With m_j and s_j the source's mean and standard deviation of
 
 * ``permuted``: CpG j's values are dealt out anew among the target samples, and s_j d_j is added;
 * ``flipped``: 2 m_j - value, so that what rose with age falls;
-* ``mean``: s_j d_j is added.
+* ``mean``: s_j |d_j| is added with the sign of the CpG's correlation with age, as if these CpGs alone were older.
+  (Offsets of either sign cancel in a clock that sums over many CpGs, by luck of the seed: then nothing is to be mended.)
 
 The results are cut to [0, 1], as betas are. Everything drawn depends on the seed only.
 """
@@ -60,10 +61,12 @@ def corrupt(source: Float, age: Float, target: Float, kind: str, seed: int) -> S
     p = source.shape[1]
     mean, deviation = np.nanmean(source, axis=0), np.nanstd(source, axis=0)
     corrupted = np.zeros(p, dtype=np.bool_)
-    related = np.argsort(-_age_correlation(source, age), kind="stable")[:AGE_RELATED]
+    correlation = _age_correlation(source, age)
+    related = np.argsort(-np.abs(correlation), kind="stable")[:AGE_RELATED]
     corrupted[generator.choice(related, round(AGE_RELATED_SHARE * len(related)), replace=False)] = True
     corrupted[generator.choice(p, round(SHARE * p), replace=False)] = True
     offset = deviation * generator.standard_normal(p)
+    older = np.sign(correlation) * np.abs(offset)
     betas = target.copy()
     for column in np.flatnonzero(corrupted):
         values = betas[:, column]
@@ -72,14 +75,14 @@ def corrupt(source: Float, age: Float, target: Float, kind: str, seed: int) -> S
         elif kind == "flipped":
             values = 2.0 * mean[column] - values
         else:
-            values += offset[column]
+            values = values + older[column]
         betas[:, column] = np.clip(values, 0.0, 1.0)
     return Shifted(betas, corrupted)
 
 
 def _age_correlation(source: Float, age: Float) -> Float:
-    """(p,) absolute correlation of each CpG with age, a missing value at the CpG's mean; 0 for a constant one."""
+    """(p,) correlation of each CpG with age, a missing value at the CpG's mean; 0 for a constant one."""
     centred = np.nan_to_num(source - np.nanmean(source, axis=0), nan=0.0)
     length = np.sqrt((centred**2).sum(axis=0))
-    product = np.abs(centred.T @ (age - age.mean()))
+    product = centred.T @ (age - age.mean()) / np.sqrt(((age - age.mean()) ** 2).sum())
     return np.asarray(np.divide(product, length, out=np.zeros_like(product), where=length > 0))
