@@ -30,6 +30,9 @@ def up(
     image: Annotated[str | None, typer.Option(help="An image on the engine, instead of building one.")] = None,
     constraints: Annotated[Path | None, typer.Option(help="Locked versions for the image, in pip's format.")] = None,
     seed: Annotated[int, typer.Option(help="Seeds the split of demonstration data.", min=0)] = 1,
+    data: Annotated[
+        Path | None, typer.Option(help="The nodes' data, as for `flame simulate --data`, instead of making them.")
+    ] = None,
     home: Where = HOME,
     detach: Annotated[bool, typer.Option("--detach", help="Return when all is up.")] = False,
     as_json: AsJson = False,
@@ -42,7 +45,7 @@ def up(
     where = Home(home)
     hubs = hubs_file(os.environ)
     with stdout_kept_free():
-        plan = set_up(where, Wish(nodes, project, demo, image, constraints, seed), _say)
+        plan = set_up(where, Wish(nodes, project, demo, image, constraints, seed, data), _say)
         start_all(where, plan, hubs, _say)
     if as_json:
         typer.echo(json.dumps(status(where)))

@@ -1,5 +1,6 @@
 """Makes the parts of a federation: the hub with its researcher, each node with its keys and data, and the image."""
 
+import shutil
 import tomllib
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -34,7 +35,11 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wish:
-    """What was asked for. `image` is an image on the engine, in the place of one that is built for the app."""
+    """What was asked for.
+
+    `image` is an image on the engine, in the place of one that is built for the app; `data` holds a folder for each node,
+    in the place of data that the app's own tool makes.
+    """
 
     nodes: int
     project: str | None = None
@@ -42,6 +47,7 @@ class Wish:
     image: str | None = None
     constraints: Path | None = None
     seed: int = 1
+    data: Path | None = None
 
 
 def set_up(home: Home, wish: Wish, say: Say) -> Plan:
@@ -56,6 +62,7 @@ def set_up(home: Home, wish: Wish, say: Say) -> Plan:
     manifest = None if wish.demo is None else manifest_of(read_fab(build_fab(wish.demo)))
     project = wish.project or _project_of(manifest)
     names = node_names(wish.nodes)
+    _check_data(wish, names, manifest)
     ports = free_ports(wish.nodes + 1)
     image = _image(wish, say)
     if wish.demo is not None and manifest is not None:
@@ -119,10 +126,29 @@ def _image(wish: Wish, say: Say) -> str | None:
     return build_image(wish.demo, client=client, constraints=wish.constraints, say=say).id
 
 
+def _check_data(wish: Wish, names: tuple[str, ...], manifest: Manifest | None) -> None:
+    """Whether the given data are there for every node and store."""
+    if wish.data is None:
+        return
+    if manifest is None or manifest.terms is None:
+        raise InputError("--data belongs to --demo; without it, register data at each node.")
+    for name in names:
+        for store in manifest.terms.data:
+            if not (wish.data / name / store).is_dir():
+                raise InputError(
+                    f"{wish.data} has no folder {name}/{store}.",
+                    mend=f"It needs one for each of {names[0]} to {names[-1]}; the app's prepare writes such a folder.",
+                )
+
+
 def _make_data(home: Home, wish: Wish, manifest: Manifest, say: Say) -> None:
     assert manifest.terms is not None  # noqa: S101  (`_project_of` checks both)
     assert manifest.terms.simulation is not None  # noqa: S101
     assert wish.demo is not None  # noqa: S101
+    if wish.data is not None:
+        say(f"data of the nodes, copied from {wish.data}")
+        shutil.copytree(wish.data, home.data)
+        return
     say("data of the nodes, made by the app's own tool")
     arguments = ["prepare", "--out", str(home.data), "--nodes", str(wish.nodes), "--seed", str(wish.seed)]
     run_app_tool(manifest.terms.simulation.module, arguments, wish.demo)

@@ -16,11 +16,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from flame_fl.node.image import build_image
-from tests.integration.runs import FLAME, NODES, Done, audit, is_running, workers_of
+from tests.integration.runs import FLAME, NODES, Done, audit, edited, is_running, workers_of
 from tests.support.engine import ROOT, engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 APP = ROOT / "use_cases" / "methylation-age"
+THREE = (("pyproject.toml", "min_sites = 5", "min_sites = 3"), ("pyproject.toml", "dropouts = 2", "dropouts = 0"))
+"""The app's own terms want five DIZ; three are quicker to start, and with masks none of three may be lost."""
 CONFIG = 'model="elastic-net" folds=2 lambda-count=5 lambda-min-ratio=0.5 seed=3'
 
 
@@ -30,6 +32,10 @@ class Federation:
 
     root: Path
     image: str
+
+    @property
+    def app(self) -> Path:
+        return self.root / APP.name
 
     @property
     def home(self) -> Path:
@@ -50,7 +56,7 @@ class Federation:
 
     def up(self, *more: object) -> Done:
         return self.flame(
-            "federation", "up", "--nodes", 3, "--demo", APP, "--image", self.image, "--home", self.home, "--detach",
+            "federation", "up", "--nodes", 3, "--demo", self.app, "--image", self.image, "--home", self.home, "--detach",
             *more,
         )  # fmt: skip
 
@@ -72,7 +78,7 @@ def client() -> docker.DockerClient:
 def real(federation: "Federation") -> Path:
     """Folder of a run at the federation."""
     folder = federation.root / "real"
-    done = federation.flame("run", APP, "--hub", "local", "--json", "--out", folder, "-c", CONFIG)
+    done = federation.flame("run", federation.app, "--hub", "local", "--json", "--out", folder, "-c", CONFIG)
     assert done.code == 0, done.err + federation.flame("federation", "logs", "DIZ-1", "--home", federation.home).out
     assert done.json["status"] == "finished"
     nodes = sorted((n["name"], n["status"], n["refusals"]) for n in done.json["nodes"])
@@ -85,7 +91,7 @@ def simulated(federation: "Federation") -> Path:
     """Folder of a simulation on the same data."""
     folder = federation.root / "simulated"
     done = federation.flame(
-        "simulate", APP, "--data", federation.home / "data", "--json", "--out", folder, "-c", CONFIG
+        "simulate", federation.app, "--data", federation.home / "data", "--json", "--out", folder, "-c", CONFIG
     )
     assert done.code == 0, done.err
     return folder
@@ -97,6 +103,7 @@ def federation(client: docker.DockerClient) -> Iterator[Federation]:
     image = build_image(APP, client=client, tag="flame-test-federation", constraints=ROOT / "constraints.txt")
     it = Federation(Path(tempfile.mkdtemp(prefix="flame-fed-")), image.id)
     try:
+        edited(APP, it.root, *THREE)
         it.hubs.parent.mkdir()
         it.hubs.write_text('[other]\naddress = "hub.example.org:8000"\nca = "ca.crt"\ntoken_file = "t"\n')
         done = it.up("--json")
@@ -181,7 +188,7 @@ def test_the_report_is_that_of_a_simulation(federation: Federation, real: Path, 
 def test_another_content_is_not_the_demonstrations(federation: Federation, tmp_path: Path) -> None:
     """The rule approves one content hash: the same app with a line more is 902 at every node."""
     copy = tmp_path / APP.name
-    shutil.copytree(APP, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(federation.app, copy, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     with (copy / "methylation_age" / "client_app.py").open("a") as file:
         file.write("\n# one line more\n")
     done = federation.flame("run", copy, "--hub", "local", "--json", "--out", tmp_path / "out", "-c", CONFIG)

@@ -111,6 +111,35 @@ def test_a_demonstration_offers_data_and_approves_one_content(home: Home, monkey
     assert (plan.project, plan.demo) == ("methylation-age", str(APP))
 
 
+def test_given_data_are_copied(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing is made by the app's tool; each node offers its own folder's copy."""
+
+    def never(*_: object) -> None:
+        raise AssertionError("the app's tool was called")
+
+    for number, name in enumerate(("DIZ-1", "DIZ-2")):
+        folder, ids = tmp_path / "given" / name / "methylation", [f"s{n}" for n in range(30 + number)]
+        folder.mkdir(parents=True)
+        table = {"patient_id": ids, "sample_id": ids, "age": [50] * len(ids)}
+        pq.write_table(pa.table(table), folder / "samples.parquet")
+        pq.write_table(pa.table({"sample_id": ids, "cg1": [0.5] * len(ids)}), folder / "betas.parquet")
+    monkeypatch.setattr(module, "run_app_tool", never)
+    monkeypatch.setattr(module, "_image", lambda wish, say: "sha256:" + "0" * 64)
+    plan = set_up(home, Wish(nodes=2, demo=APP, data=tmp_path / "given"), lambda line: None)
+    stores = [next(iter(open_node(home.node(name)).data.registry.all().values())) for name in plan.nodes]
+    assert [store.current.patients for store in stores] == [30, 31]
+    assert all(store.current.spec.folder.is_relative_to(home.data) for store in stores)
+
+
+@pytest.mark.parametrize("demo", [None, APP], ids=["no app", "a node without data"])
+def test_given_data_that_do_not_fit(home: Home, tmp_path: Path, demo: Path | None) -> None:
+    """Data without an app, or without a folder for each node: nothing is made."""
+    (tmp_path / "given" / "DIZ-1" / "methylation").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"--demo|no folder DIZ-2/methylation"):
+        set_up(home, Wish(nodes=2, demo=demo, data=tmp_path / "given"), lambda line: None)
+    assert not home.path.exists()
+
+
 def test_an_image_that_is_not_on_the_engine(home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nor is there an engine: nothing is made."""
     from flame_fl.contract.errors import UnreachableError
