@@ -37,8 +37,8 @@ Say = Callable[[str], None]
 class Wish:
     """What was asked for.
 
-    `image` is an image on the engine, in the place of one that is built for the app; `data` holds a folder for each node,
-    in the place of data that the app's own tool makes.
+    `image` is an image on the engine, in the place of one that is built for the app; `data` holds a folder for each
+    node, in the place of data that the app's own tool makes.
     """
 
     nodes: int

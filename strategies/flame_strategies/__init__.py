@@ -19,6 +19,8 @@ trusts them, and nothing here protects data; the gates do.
     statistics    summarise, covariance; count_tables histograms, cross_table; quantiles; pca fit_pca: equal to those of
                   the pooled rows
     glm           fit_glm: linear, logistic, Poisson; glm_elastic_net fit_glm_path; cox fit_cox (glm_…, cox_…: parts)
+    limma         fit_limma, voom fit_voom: differential expression equal to R's (limma_fits, moderated, contrasts,
+                  lowess, student: parts); expression_scaling scale_counts: library sizes and the filter of genes
     fista         fit_fista: the same at one penalty, from sums of gradients
     reference     pooled centre and scale, LinearModel;  penalty: the elastic net's penalty
     in_memory     the sites' side in plain numpy: runs every fit without Flower
@@ -51,6 +53,7 @@ from flame_strategies.errors import (
     StrategyError,
     UnusableReply,
 )
+from flame_strategies.expression_scaling import CountScaling, ExpressionFilter, scale_counts
 from flame_strategies.fedadam import AdamState, AdamTerms, FlameFedAdam
 from flame_strategies.fedavg import FlameFedAvg
 from flame_strategies.fedbn import FlameFedBN, split_local
@@ -62,6 +65,7 @@ from flame_strategies.glm import GlmFit, fit_glm
 from flame_strategies.glm_design import Categorical, Collinear, Design, DesignError, Separated
 from flame_strategies.glm_elastic_net import GlmPath, fit_glm_path
 from flame_strategies.history import FlameResult
+from flame_strategies.limma import ContrastTable, LimmaFit, fit_limma
 from flame_strategies.noise_aware import GateNoise, RoundNoise, read_noise
 from flame_strategies.output import load_model, output_folder, save_model, write_report_json
 from flame_strategies.pca import PrincipalComponents, fit_pca
@@ -72,6 +76,7 @@ from flame_strategies.scaffold import FlameScaffold
 from flame_strategies.secure_grid import SecureGrid, secure
 from flame_strategies.statistics import Covariance, Summary, covariance, summarise
 from flame_strategies.sums import GridExchange, SiteSums, fit_on_whoever_stays, sum_of_sites
+from flame_strategies.voom import VoomFit, fit_voom
 
 __all__ = [
     "AdamState",
@@ -81,6 +86,8 @@ __all__ = [
     "CheckpointError",
     "ClipTerms",
     "Collinear",
+    "ContrastTable",
+    "CountScaling",
     "Covariance",
     "CoxFit",
     "CrossTable",
@@ -88,6 +95,7 @@ __all__ = [
     "DesignError",
     "EarlyStopping",
     "ElasticNetPath",
+    "ExpressionFilter",
     "FistaFit",
     "FlameDpFedAvg",
     "FlameFedAdam",
@@ -105,6 +113,7 @@ __all__ = [
     "GridExchange",
     "GridQuantiles",
     "Histogram",
+    "LimmaFit",
     "LinearModel",
     "MessageTooLarge",
     "MessageTypes",
@@ -124,6 +133,7 @@ __all__ = [
     "StrategyError",
     "Summary",
     "UnusableReply",
+    "VoomFit",
     "ask_gates",
     "covariance",
     "cross_table",
@@ -132,8 +142,10 @@ __all__ = [
     "fit_fista",
     "fit_glm",
     "fit_glm_path",
+    "fit_limma",
     "fit_on_whoever_stays",
     "fit_pca",
+    "fit_voom",
     "histograms",
     "load_model",
     "output_folder",
@@ -141,6 +153,7 @@ __all__ = [
     "read_noise",
     "refusal_table",
     "save_model",
+    "scale_counts",
     "secure",
     "split_local",
     "sum_of_sites",

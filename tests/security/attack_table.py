@@ -23,6 +23,7 @@ NAMED = {
     "tests/security/test_attacks_from_the_hub.py": "A hub that means harm",
     "tests/security/test_secagg_attacks.py": "Masked sums: the hub, its colluders, and sites that disturb",
     "tests/security/test_masked_gate_attacks.py": "Masked sums at real gates: other questions, other sets of sites",
+    "tests/security/test_second_moment_attacks.py": "Second moments: what a hub can and cannot read of patients",
     "tests/security/test_disclosure_attacks.py": "Questions that single a patient out (disclosure control)",
     "tests/security/test_smuggler.py": "An app that carries patients out (differential privacy)",
     "tests/security/test_hostile_bundles.py": "Bundles",

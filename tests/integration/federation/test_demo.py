@@ -56,8 +56,8 @@ class Federation:
 
     def up(self, *more: object) -> Done:
         return self.flame(
-            "federation", "up", "--nodes", 3, "--demo", self.app, "--image", self.image, "--home", self.home, "--detach",
-            *more,
+            "federation", "up", "--nodes", 3, "--demo", self.app, "--image", self.image, "--home", self.home,
+            "--detach", *more,
         )  # fmt: skip
 
     def status(self) -> dict[str, Any]:

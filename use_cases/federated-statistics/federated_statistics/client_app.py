@@ -12,6 +12,7 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 
 from federated_statistics import site_cox, site_elastic_net, site_glm, site_statistics
+from federated_statistics.errors import InputError
 from federated_statistics.presets import declared_levels
 from federated_statistics.store import load_table
 from federated_statistics.table import Answer, Request
@@ -30,8 +31,10 @@ app = ClientApp()
 
 def _handler(answer: Answer) -> Callable[[Message, Context], Message]:
     def handle(message: Message, context: Context) -> Message:
+        request = _request(message)
+        _check_folds(request, context)
         table = load_table(str(context.node_config[f"data-{DATA_STORE}"]), declared_levels(context.run_config))
-        arrays = answer(table, _request(message))
+        arrays = answer(table, request)
         content = RecordDict(
             {
                 "sums": ArrayRecord({name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()}),
@@ -45,6 +48,17 @@ def _handler(answer: Answer) -> Callable[[Message, Context], Message]:
 
 for _name, _answer in ANSWERS.items():
     app.query(_name)(_handler(_answer))
+
+
+def _check_folds(request: Request, context: Context) -> None:
+    """Folds are what the approved run config says: sums over folds of two numbers cross until they are about patients.
+
+    Raises:
+        InputError: They are not.
+    """
+    asked = int(request.config.get("folds", 0))
+    if asked and asked != int(context.run_config["folds"]):
+        raise InputError("The message asks for another number of folds than the run config says.")
 
 
 def _request(message: Message) -> Request:

@@ -137,18 +137,36 @@ def _folds(message: Message, context: Context, cohort: Cohort) -> sums.Folds:
     reference = sums.Reference.from_arrays(_arrays(message, "reference"))
     asked = message.content.config_records["folds"]
     folds, members, sizes = int(asked["folds"]), list(asked.get("sites", [])), list(asked.get("sizes", []))
+    _check_folds(context, folds, members, sizes)
     ends = np.cumsum(sizes, dtype=np.int64).tolist()
     groups = tuple(tuple(members[end - size : end]) for end, size in zip(ends, sizes, strict=True))
-    if groups and context.run_config.get("folds-by") != "sites":
-        raise InputError("Folds of DIZ show the hub sums of fewer DIZ; they need folds-by = 'sites' in the run config.")
-    if groups and (len(groups) != folds or sum(sizes) != len(members)):
-        raise InputError("The groups of DIZ in the message are not as many as the folds.")
     key = (id(cohort), reference.digest(), folds, groups)
     if key not in _standardised:
         _standardised.clear()
         parted = sums.split_folds(cohort, reference, folds, groups, context.node_id)
         _standardised[key] = (cohort, parted)  # keeps the cohort, and so its id
     return _standardised[key][1]
+
+
+def _check_folds(context: Context, folds: int, members: list[int], sizes: list[int]) -> None:
+    """Folds are what the approved run config says, and the same throughout a session.
+
+    Sums over two different partitions into folds can be crossed, until they are about single patients or DIZ.
+
+    Raises:
+        InputError: They are not.
+    """
+    if not members:
+        if folds != int(context.run_config["folds"]):
+            raise InputError("The message asks for another number of folds than the run config says.")
+        return
+    if context.run_config.get("folds-by") != "sites":
+        raise InputError("Folds of DIZ show the hub sums of fewer DIZ; they need folds-by = 'sites' in the run config.")
+    if len(sizes) != folds or sum(sizes) != len(members):
+        raise InputError("The groups of DIZ in the message are not as many as the folds.")
+    before = context.state.config_records.setdefault("folds", ConfigRecord({"sites": members, "sizes": sizes}))
+    if list(before["sites"]) != members or list(before["sizes"]) != sizes:
+        raise InputError("The groups of DIZ changed within the run; start a new one.")
 
 
 def _reference(config: ConfigRecord) -> sums.Reference:

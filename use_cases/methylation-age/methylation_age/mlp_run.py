@@ -54,15 +54,16 @@ class Inputs:
         return MlpClock(self.columns, self.centre, self.scale, self.y_centre, self.y_scale, dict(arrays), values)
 
 
-def federated_inputs(exchange: Exchange, count: int) -> Inputs:
+def federated_inputs(exchange: Exchange, count: int, folds: int) -> Inputs:
     """The `count` CpGs most correlated with the transformed age over all DIZ.
 
     Args:
         exchange: Asks all DIZ and returns sums.
         count: q.
+        folds: Of the run; a DIZ answers about no others.
     """
     reference = Reference.from_moments(exchange("query.moments", {}))
-    sums = exchange("query.target", {"reference": reference.content(), "folds": {"folds": 2}})
+    sums = exchange("query.target", {"reference": reference.content(), "folds": {"folds": folds}})
     correlation = np.where(reference.usable, np.abs(sums["xty"].sum(axis=0)), -1.0)
     columns = np.sort(np.argsort(-correlation, kind="stable")[:count])
     return Inputs(columns, reference.centre[columns], reference.scale[columns], reference.y_centre, reference.y_scale)

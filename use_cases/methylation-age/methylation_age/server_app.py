@@ -110,7 +110,7 @@ def _mlp(grid: Grid, nodes: tuple[int, ...], config: Mapping[str, Any], results:
         inputs = mlp_run.public_inputs(str(config["panel"]), count)
     else:
         inputs, _ = fit_on_whoever_stays(
-            lambda exchange: mlp_run.federated_inputs(exchange, count),
+            lambda exchange: mlp_run.federated_inputs(exchange, count, int(config["folds"])),
             grid,
             nodes,
             min_nodes=min_nodes,

@@ -9,7 +9,7 @@ draws may overlap). With m_j and s_j the source's mean and standard deviation of
 * ``permuted``: CpG j's values are dealt out anew among the target samples, and s_j d_j is added;
 * ``flipped``: 2 m_j - value, so that what rose with age falls;
 * ``mean``: s_j |d_j| is added with the sign of the CpG's correlation with age, as if these CpGs alone were older.
-  (Offsets of either sign cancel in a clock that sums over many CpGs, by luck of the seed: then nothing is to be mended.)
+  (Offsets of either sign may cancel in a clock's sum over many CpGs, and then there is nothing to mend.)
 
 The results are cut to [0, 1], as betas are. Everything drawn depends on the seed only.
 """
