@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from flame_strategies.elastic_net import fit_elastic_net
 from flame_strategies.in_memory import InMemorySites, SiteRows
+from flame_strategies.reference import LinearModel
 from hypothesis import given
 from hypothesis import strategies as st
 from methylation_age import diagnosis, feature_models, horvath, packaged, shift, spectrum
@@ -70,6 +71,7 @@ def test_verdicts_on_brains(brains: tuple[packaged.Table, packaged.Table, Callab
             assert verdict.helps, (kind, seed, verdict)
 
 
+@pytest.mark.slow
 def test_verdicts_on_pairs_where_weights_lose(packaged_data: None) -> None:
     """Between blood and brain on 19 CpGs, and from young blood to old: does not help."""
     blood, (train, test) = packaged.gp_age_blood(), packaged.gse74193()
@@ -81,31 +83,30 @@ def test_verdicts_on_pairs_where_weights_lose(packaged_data: None) -> None:
         assert not diagnosis.diagnose(learn(source)(target)).helps
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("kind", "share"), [("permuted", 0.5), ("mean", 0.85)])
-def test_adaptation_mends_a_semi_real_shift(
-    brains: tuple[packaged.Table, packaged.Table, Callable[[Float], Float]], kind: str, share: float
-) -> None:
-    """SEMI-REAL, a seed drawn now: at most 3 years (permuted), and at most this share of the plain net's error.
+def clock(rows: SiteRows, factors: Float | None) -> LinearModel:
+    """The elastic net at the largest penalty within one standard error of the least error in the source."""
+    penalties = np.geomspace(0.5, 0.02, 12).tolist()
+    sites = InMemorySites([rows])
+    path = fit_elastic_net(sites, lambdas=penalties, penalty_factors=factors, columns_per_request=256)
+    return path.model(path.best_one_se)
 
-    Both nets take the largest penalty within one standard error of the least cross-validated error in the source: no
-    age of the target plays a part.
+
+@pytest.mark.slow
+def test_adaptation_mends_semi_real_shifts(
+    brains: tuple[packaged.Table, packaged.Table, Callable[[Float], Float]],
+) -> None:
+    """SEMI-REAL, seeds drawn now: permuted, at most 3 years and half the plain net's error; mean, at most 0.85 of it.
+
+    No age of the target plays a part in either net.
     """
     train, test, confidences = brains
     source, age = train.betas.to_numpy(), train.age.to_numpy()
-    seed = secrets.randbelow(10**6)
-    target = shift.corrupt(source, age, test.betas.to_numpy(), kind, seed).betas
-    factors = feature_models.weights(confidences(target), power=3.0)
     rows = SiteRows(source, horvath.transform(age), [str(row) for row in range(len(age))])
-    errors = []
-    for used in (None, factors):
-        path = fit_elastic_net(
-            InMemorySites([rows]),
-            lambdas=np.geomspace(0.5, 0.02, 15).tolist(),
-            penalty_factors=used,
-            columns_per_request=256,
-        )
-        model = path.model(path.best_one_se)
-        errors.append(float(np.abs(horvath.inverse(model.predict(target)) - test.age.to_numpy()).mean()))
-    assert errors[1] <= share * errors[0], (seed, errors)
-    assert errors[1] <= 3.0 or kind != "permuted", (seed, errors)
+    plain = clock(rows, None)
+    for kind, share, most in (("permuted", 0.5, 3.0), ("mean", 0.85, np.inf)):
+        seed = secrets.randbelow(10**6)
+        target = shift.corrupt(source, age, test.betas.to_numpy(), kind, seed).betas
+        adapted = clock(rows, feature_models.weights(confidences(target), power=3.0))
+        ages = [horvath.inverse(model.predict(target)) for model in (plain, adapted)]
+        errors = [float(np.abs(predicted - test.age.to_numpy()).mean()) for predicted in ages]
+        assert errors[1] <= min(share * errors[0], most), (kind, seed, errors)

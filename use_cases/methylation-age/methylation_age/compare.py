@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 from flame_strategies.output import write_atomically
 
-from methylation_age import adaptation_check, baselines, blood, horvath, packaged, plots
+from methylation_age import adaptation_check, baselines, horvath, packaged, plots
 from methylation_age.adaptation_run import CONFIDENCES_FILE
 from methylation_age.clock import ADAPTED, ELASTIC_NET, MLP, Clock, LinearClock, MlpClock, load_clocks
 from methylation_age.cohort import Cohort, Store, load_store
@@ -66,13 +66,11 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
         pooled = baselines.pooled_mlp([store.train for store in stores.values()], network, rounds, seed=0)
         bench.add("MLP, pooled", POOLED, bench.ages(pooled))
     noise = _variants(bench, run)
-    price = _public_comparisons(bench)
+    _published_clocks(bench)
     # Published clocks miss most of their CpGs in this panel: they are in the table, with that fact, not in the figure.
     drawn = [row for kind in (FEDERATED, POOLED, LOCAL) for row in bench.rows if row.kind == kind]
     kinds, errors = {row.model: row.kind for row in drawn}, {row.model: row.mae for row in drawn}
     entries.append(plots.models(run, errors, kinds))
-    if price:
-        entries.append(plots.noise_price(run, price.epsilons, price.errors, price.without_noise))
     trained = np.concatenate([store.train.age for store in stores.values()])
     guess = float(np.abs(trained.mean() - bench.age).mean())
     summary = {
@@ -82,7 +80,6 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
         "equality": equality,
         "adaptation": adaptation,
         "noise": [asdict(row) for row in noise],
-        "price_of_noise": {"what": blood.LABEL, **asdict(price)} if price else None,
         "notes": bench.notes,
     }
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
@@ -90,7 +87,7 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
     merge(
         run,
         entries,
-        tables(bench.rows, guess, equality, adaptation, price=price, noise=noise),
+        tables(bench.rows, guess, equality, adaptation, noise=noise),
         headline(equality),
         bench.notes,
     )
@@ -225,8 +222,8 @@ def _ratio(training: Mapping[str, Any]) -> float:
     return float(training["lambdas"][-1] / training["lambdas"][0])
 
 
-def _public_comparisons(bench: _Bench) -> blood.Price | None:
-    """Published clocks and the price of noise, where the package with them is installed."""
+def _published_clocks(bench: _Bench) -> None:
+    """Published clocks, where the package with them is installed."""
     try:
         for key in ("cortical", "horvath"):
             clock = packaged.published_clock(key)
@@ -237,11 +234,8 @@ def _public_comparisons(bench: _Bench) -> blood.Price | None:
                 f"{clock.name} ({clock.reference}): {of} in the panel, the others set to public mean betas, so this is "
                 "not the clock's accuracy on complete arrays."
             )
-        bench.say("The price of noise, on blood (calculation, not enforced) ...")
-        return blood.price_of_noise()
     except InputError as error:
-        bench.notes.append(f"No published clock and no price of noise: {error}")
-        return None
+        bench.notes.append(f"No published clock: {error}")
 
 
 def _stores(data: Path, panel: str) -> dict[str, Store]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from flame_strategies.output import write_report_json
 
-from methylation_age import blood
 from methylation_age.errors import InputError
 
 OUTSIDE = "outside the gate, simulation only"
@@ -80,10 +79,9 @@ def tables(
     equality: Mapping[str, Any] | None,
     adaptation: Mapping[str, Any] | None = None,
     *,
-    price: blood.Price | None = None,
     noise: Sequence[NoiseRow] = (),
 ) -> list[dict[str, Any]]:
-    """The report's tables: all models, equality with pooled training, and the price of noise."""
+    """The report's tables: all models, equality with pooled training, and what the gate's noise costs."""
     found: list[dict[str, Any]] = [
         {
             "title": f"All models ({OUTSIDE})",
@@ -150,20 +148,6 @@ def tables(
                         f"{row.median:.2f}",
                     ]
                     for row in noise
-                ],
-            }
-        )
-    if price:
-        cells = zip(price.epsilons, price.errors, price.spreads, strict=True)
-        found.append(
-            {
-                "title": f"Blood clock under one noisy release ({blood.LABEL})",
-                "caption": f"Measured blood methylation, {price.train} samples to train and {price.test} to test, 71 "
-                f"CpGs; unit sample, δ = {blood.DELTA:g}. Guessing the mean age: {price.guess:.1f} years.",
-                "columns": ["ε", "MAE (years)", "spread over draws"],
-                "rows": [
-                    *[[f"{epsilon:g}", f"{error:.2f}", f"{spread:.2f}"] for epsilon, error, spread in cells],
-                    ["no noise", f"{price.without_noise:.2f}", "–"],
                 ],
             }
         )

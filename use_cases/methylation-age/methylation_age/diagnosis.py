@@ -12,13 +12,12 @@ them (Handl et al., Bioinformatics 35, 2019, i154). Both halves can be seen.
   stands out, the weights follow chance or age, and an elastic net that follows them loses to the plain one.
 
 Measured with power 3 on GSE74193 (brain) and the GP-age blood set; error of the weighted elastic net as a share of the
-plain one's, both at the one-standard-error penalty (l1 ratio 0.5). The shifts are SEMI-REAL, six seeds each (`mean`:
-the three that were fitted)::
+plain one's, both at the one-standard-error penalty (l1 ratio 0.5). The shifts are SEMI-REAL, six seeds each::
 
     source -> target                  CpGs   median     under LOW      error      verdict
     permuted shift                    7,503  0.64       0.096 - 0.105  0.33-0.46  helps
     flipped shift                     7,503  0.49       0.123 - 0.128  0.18-0.22  helps
-    mean shift                        7,503  0.55       0.097 - 0.106  0.57-0.65  helps
+    mean shift                        7,503  0.55       0.097 - 0.106  0.49-0.65  helps
     adult -> foetal brain             7,503  0.50       0.239          0.22       helps
     postnatal -> foetal brain         7,503  0.53       0.138          1.23       helps (wrongly: 0.11 for 0.09 years)
     adult -> children's brain         7,503  0.51       0.003          1.03       no CpG stands out

@@ -183,26 +183,6 @@ def models(folder: Path, errors: Mapping[str, float], kinds: Mapping[str, str]) 
     return _entry("models", "Federated, pooled, local", caption)
 
 
-def noise_price(folder: Path, epsilons: Sequence[float], errors: Sequence[float], without: float) -> Entry:
-    """Error of the blood clock against epsilon.
-
-    Args:
-        folder: The run's folder.
-        epsilons: Rising.
-        errors: Mean absolute error in years at each.
-        without: The same without noise.
-    """
-    with _figure(folder, "noise-price", 6.0, 3.4) as axes:
-        axes.plot(epsilons, errors, "o-", ms=4, color=COLOURS[5], label="one noisy release")
-        axes.axhline(without, color=GREY, lw=1, ls="--", label="without noise")
-        axes.set(xscale="log", xlabel="ε (δ = 1e-5, unit: sample)", ylabel="mean absolute error (years)")
-        axes.set_xticks(list(epsilons), [f"{epsilon:g}" for epsilon in epsilons])
-        axes.minorticks_off()
-        axes.legend()
-    caption = "Blood clock from one noisy second-moment matrix: calculation, not enforced."
-    return _entry("noise-price", "The price of noise (calculation, not enforced)", caption)
-
-
 @contextmanager
 def _figure(folder: Path, name: str, width: float, height: float) -> Iterator[Any]:
     """Axes to draw on; the file appears when the block ends without an error."""

@@ -1,0 +1,98 @@
+"""What noise costs the two private use cases: whole simulated runs behind real gates, over epsilon and seeds.
+
+    python benchmarks/private_apps.py methylation-age-private [--seeds 10]
+    python benchmarks/private_apps.py gene-expression-private [--seeds 5]
+
+Five virtual DIZ, secure aggregation, in-process sandboxes, noise from the operating system. A seed deals the patients
+out anew (gene expression: draws synthetic ones anew). Writes the app's `curve.json` and `curve.png`; the tables in its
+README are of these figures, which a test compares. Beforehand `make` must have installed the apps.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+APPS = Path(__file__).parents[1] / "use_cases"
+FLAME = Path(sys.executable).with_name("flame")
+NODES, PATIENTS = 5, (600, 6000)
+Run = dict[str, float | None]
+
+
+def simulate(app: Path, data: Path, run: Path, seed: int, *more: str) -> None:
+    """One run; its own process, as a researcher would start it."""
+    options = ["--sandbox", "in-process", "--policy", "stated-terms", "--seed", str(seed), "--json", *more]
+    subprocess.run(
+        [FLAME, "simulate", app, "--data", data, "--out", run, *options], check=True, stdout=subprocess.DEVNULL
+    )
+
+
+def blood(at: Path, seeds: int) -> list[Run]:
+    """The clock: errors by epsilon."""
+    from methylation_age_private import prepare, terms
+    from methylation_age_private.compare import score
+
+    table, runs = prepare.packaged(), []
+    for seed in range(1, seeds + 1):
+        prepare.write(table, at / f"data-{seed}", NODES, seed)
+        for epsilon in terms.NOISE_MULTIPLIERS:
+            app, run = at / f"app-{epsilon:g}", at / f"run-{epsilon:g}-{seed}"
+            if not app.exists():
+                terms.write(APPS / "methylation-age-private", epsilon, app)
+            simulate(app, at / f"data-{seed}", run, seed)
+            runs.append({"epsilon": epsilon, "seed": seed, "mae": round(score(run, at / f"data-{seed}")["mae"], 4)})
+            print(runs[-1], flush=True)
+    return runs
+
+
+def genes(at: Path, seeds: int) -> dict[str, list[Run]]:
+    """Fold changes and classifier: figures by analysis, number of patients and epsilon."""
+    from gene_expression_private import prepare, terms
+    from gene_expression_private.compare import score
+    from gene_expression_private.genes import own_genes
+    from gene_expression_private.price import KEPT
+
+    listed, runs = own_genes(), {analysis: [] for analysis in terms.RELEASES}
+    cells = [(s, n, a, e) for s in range(1, seeds + 1) for n in PATIENTS for a in runs for e in terms.EPSILONS]
+    for seed, patients, analysis, epsilon in cells:
+        data, app = at / f"data-{patients}-{seed}", at / f"app-{analysis}-{epsilon:g}"
+        run = at / f"run-{analysis}-{epsilon:g}-{patients}-{seed}"
+        if not data.exists():
+            table, truth = prepare.synthetic(listed, patients, NODES, seed)
+            prepare.write(table, data, NODES, seed, truth)
+        if not app.exists():
+            terms.write(APPS / "gene-expression-private", analysis, epsilon, listed, app)
+        simulate(app, data, run, seed, "-c", f"expected-patients={round(patients * (1 - prepare.TEST_SHARE))}")
+        found = score(run, data, listed)
+        kept = {k: None if math.isnan(found[k]) else round(found[k], 4) for k in KEPT if k in found}
+        runs[analysis].append({"epsilon": epsilon, "patients": patients, "seed": seed, **kept})
+        print(analysis, runs[analysis][-1], flush=True)
+    return runs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("app", choices=["methylation-age-private", "gene-expression-private"])
+    parser.add_argument("--seeds", type=int, help="instead of 10 (clock) or 5 (genes); at least 2")
+    wanted = parser.parse_args()
+    if wanted.app.startswith("methylation"):
+        from methylation_age_private import price
+
+        measure, seeds = blood, wanted.seeds or 10
+    else:
+        from gene_expression_private import price
+
+        measure, seeds = genes, wanted.seeds or 5
+    with tempfile.TemporaryDirectory(prefix="flame-private-apps-") as folder:
+        runs: Any = measure(Path(folder), seeds)
+    said = json.dumps({"nodes": NODES, "runs": runs}, allow_nan=False)
+    (APPS / wanted.app / wanted.app.replace("-", "_") / price.CURVE).write_text(said + "\n", encoding="utf-8")
+    price.draw(APPS / wanted.app / "curve.png", runs)
+
+
+if __name__ == "__main__":
+    main()
