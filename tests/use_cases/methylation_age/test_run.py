@@ -8,7 +8,7 @@ import pytest
 from flame_strategies.errors import NotEnoughNodes
 from flame_strategies.sums import to_records
 from flwr.app import Context, Message, RecordDict
-from methylation_age import server_app
+from methylation_age import client_app, server_app
 from methylation_age.__main__ import main
 from methylation_age.clock import load_clocks
 from methylation_age.cohort import load_store
@@ -158,3 +158,24 @@ def test_bad_input_is_one_sentence(arguments, sentence, tmp_path, capsys) -> Non
     assert said.count("\n") == 1
     with pytest.raises(InputError):
         main([*filled, "--debug"])
+
+
+def test_folds_are_those_of_the_run_config(grid) -> None:
+    """Another number of folds is refused: sums over two divisions cross until they are about single patients."""
+    content = to_records({"reference": REFERENCE, "folds": {"folds": 4}})
+    with pytest.raises(Exception, match="number of folds"):
+        grid.send_and_receive([Message(content, message_type="query.target", dst_node_id=1)])
+
+
+def test_groups_of_diz_do_not_change_within_a_session(grid) -> None:
+    """Two groupings cross until they are about one DIZ."""
+    config = {**grid.run_config, "folds-by": "sites"}
+    one = Context(1, 1, {"data-methylation": str(grid.stores[1])}, RecordDict(), config)
+    for sites, fits in (([1, 2, 3, 4], True), ([1, 2, 3, 4], True), ([1, 3, 2, 4], False)):
+        content = to_records({"reference": REFERENCE, "folds": {"folds": 2, "sites": sites, "sizes": [2, 2]}})
+        message = Message(content, message_type="query.target", dst_node_id=1)
+        if fits:
+            assert client_app.app(message, one).has_content()
+        else:
+            with pytest.raises(Exception, match="changed within the run"):
+                client_app.app(message, one)
