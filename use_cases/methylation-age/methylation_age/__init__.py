@@ -9,7 +9,7 @@ A reader's map, in the order in which data flow:
   `clock`, `plots`, `report`: what runs at the hub, on sums and updates;
 * `compare`, `compare_report`, `adaptation_check`, `direct_gp`, `baselines`, `apply`: at the desk, after a run.
 
-`horvath` is the age transform that all of them share; `spectrum` and `feature_models`, the algebra of the adaptation, run
-at the hub and at the DIZ. Nothing imported by `client_app` imports flame_fl or
-flame_strategies: inside the sandbox there is only this app, Flower, numpy, pyarrow and (for the MLP) torch.
+`horvath` is the age transform that all of them share; `spectrum` and `feature_models`, the algebra of the adaptation,
+run at the hub and at the DIZ. Nothing imported by `client_app` imports flame_fl or flame_strategies: inside the sandbox
+there is only this app, Flower, numpy, pyarrow, scipy (for the confidences) and torch (for the MLP).
 """
