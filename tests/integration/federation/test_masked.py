@@ -61,7 +61,7 @@ ADAPTED = Study(
     ROOT / "use_cases" / "methylation-age",
     "methylation_age",
     ("--shift", "permuted"),
-    'model="adapted" folds=2 lambda-count=5 lambda-min-ratio=0.5 seed=3 timeout=20.0 min-nodes=3',
+    'model="adapted" lambda-count=5 lambda-min-ratio=0.5 seed=3 timeout=20.0 min-nodes=3',
     "query.sketch",
     clock,
     1e-7,

@@ -72,6 +72,8 @@ BROKEN = [
     ("log2", lambda v, s: (v - 20, s), "counts", "negative counts"),
     ("counts", lambda v, s: (v, s), "log2", "state --scale counts"),
     ("counts", lambda v, s: (v * 0.5 + 0.25, s), "counts", "not whole numbers"),
+    ("counts", lambda v, s: (v * 0.5 + 0.25, s), "", "raw counts, rounded where the quantifier estimates them"),
+    ("counts", cell(-1.0), "", "negative counts.*--scale log2"),
     ("counts", cell(np.nan), "counts", "not whole numbers|counts are missing"),
     ("counts", lambda v, s: (v.mul(v.index != "secret-0", axis=0), s), "", "1 samples have no read"),
     ("log2", lambda v, s: (v * np.nan, s), "", "no value"),
@@ -79,15 +81,18 @@ BROKEN = [
     ("log2", genes([*ENSEMBL[:3], "TP53", "EGFR", "1007_s_at"]), "", "several types.*map all"),
     ("log2", genes([*ENSEMBL[:5], ENSEMBL[0] + ".9"]), "", "1 gene ids are there more than once"),
     ("log2", genes([*ENSEMBL[:5], " "]), "", "1 genes have no id"),
+    ("log2", lambda v, s: (pd.concat([v, v.iloc[:1].set_axis(["symbol"])]), s), "", "1 samples.*no samples .symbols"),
     ("log2", lambda v, s: (v.iloc[1:], s), "", "0 samples are only in the expression matrix and 1 only in"),
     ("log2", lambda v, s: (pd.concat([v, v.iloc[:1]]), s), "", "1 repeated sample ids"),
     ("log2", sheet(split="dev"), "", "split other than train or test"),
     ("log2", lambda v, s: (v, s.drop(columns="age")), "", "no column 'age'"),
     ("log2", sheet(age=[np.nan] * 7 + [50.0, 51, 52, 53, 54]), "", "7 of 12 samples have no usable age"),
     ("log2", sheet(age=50.0), "", "'age' of the design has the same value"),
-    ("log2", sheet(group="control"), "", "'group' of the design has a level that no sample has"),
+    ("log2", sheet(group="control"), "", "No sample has the level 'case' of 'group'"),
+    ("log2", sheet(group="case"), "", "No sample has the level 'control' of 'group'"),
+    ("log2", sheet(group=["control", "Case"] * (N // 2)), "", "level 'case' of 'group'.*upper and lower case"),
     ("log2", sheet(group="Case"), "", "12 of 12 samples have no usable group"),
-    ("log2", sheet(age="old"), "", "'age' holds no numbers; declare its levels"),
+    ("log2", sheet(age="old"), "", "'age' holds no numbers; write numbers without units, or declare its levels"),
     ("log2", sheet(age=[1.0, 3.0] * (N // 2)), "", "collinear"),
 ]
 
@@ -99,6 +104,16 @@ def test_what_cannot_be_right_is_refused_with_a_mend(scale, breaking, stated, wo
     with pytest.raises(InputError, match=words) as refused:
         check(values, samples, scale=stated, design=DESIGN, levels=LEVELS)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("absent", ["control", "case", "relapse"])
+def test_of_three_levels_each_has_a_sample(absent):
+    levels = {"group": ("control", "case", "relapse")}
+    others = [level for level in levels["group"] if level != absent]
+    values, samples = tables()
+
+    with pytest.raises(InputError, match=f"level '{absent}' of 'group'"):
+        check(values, samples.assign(group=others * (N // 2)), design=("group",), levels=levels)
 
 
 def test_a_patient_in_train_and_test_is_refused():

@@ -113,7 +113,7 @@ def test_annotated_data_that_cannot_be_used_are_named(tmp_path, sheet, monkeypat
         ("sample_id,patient_id\n001,\n", "1 rows of samples.csv have no patient_id"),
         ("sample_id,patient_id,age,age\n001,a,1,2\n", "the column 'age' twice"),
         ("sample_id,patient_id\nx,a\ny,b\n", "neither in its first row nor in its first column"),
-        ("sample_id\n001\n", "fewer than two columns"),
+        ("sample_id\n001\n", "fewer than two columns; columns are separated by commas"),
     ],
 )
 def test_a_sheet_that_cannot_be_used_is_named(tmp_path, text, words):
@@ -132,6 +132,12 @@ def test_files_that_are_not_there_or_of_another_kind_are_named(tmp_path, sheet):
         read_own(tmp_path / "v.xlsx", sheet)
     with pytest.raises(InputError, match="sample sheet as well"):
         read_own(tmp_path / "v.csv", None)
+    (tmp_path / "comma.csv").write_text("id;001;002\nTP53;1,5;2,5\n")
+    with pytest.raises(InputError, match=r"separated by commas in a \.csv.*decimals"):
+        read_own(tmp_path / "comma.csv", sheet)
+    (tmp_path / "broken.parquet").write_text("nothing")
+    with pytest.raises(InputError, match=r"broken\.parquet cannot be read.*export it again"):
+        read_own(tmp_path / "broken.parquet", sheet)
     (tmp_path / "both.csv").write_text("id,001,002\n003,1,2\n")
     with pytest.raises(InputError, match="first row and in its first column"):
         read_own(tmp_path / "both.csv", sheet)

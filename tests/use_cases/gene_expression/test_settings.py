@@ -50,7 +50,7 @@ def test_the_filter_goes_by_the_first_category_unless_told(defaults):
     ("stated", "words"),
     [
         ({"analysis": "gwas"}, "no analysis"),
-        ({"set": "iris"}, "no analysis"),
+        ({"set": "iris"}, "no set 'iris'; state \"own\""),
         ({"scale": "tpm"}, "'scale' is one of counts, log2"),
         ({"scale": ""}, "'scale'"),
         ({"method": "deseq2"}, "'method'"),

@@ -13,6 +13,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from flwr.clientapp import ClientApp
 
 from gene_expression import (
+    approved,
     site_cox,
     site_evaluation,
     site_glm,
@@ -23,6 +24,7 @@ from gene_expression import (
 )
 from gene_expression.errors import InputError
 from gene_expression.presets import stated
+from gene_expression.settings import Settings
 from gene_expression.store import load_table
 from gene_expression.table import Answer, Arrays, Request, Table
 from gene_expression.validation import DIVISION
@@ -73,13 +75,20 @@ def _table(context: Context) -> Table:
 
 
 def _request(message: Message, context: Context) -> Request:
-    """What was asked, and how the approved run config divides patients: the hub cannot ask for another division."""
+    """What was asked, and how the approved run config divides patients: the hub cannot ask for another division.
+
+    Raises:
+        InputError: The run config does not state what is asked for.
+    """
     content = message.content
     config = {key: value for record in content.config_records.values() for key, value in record.items()}
     arrays = {key: value.numpy() for record in content.array_records.values() for key, value in record.items()}
     if config.get("of_scheme") == "sites":
         _one_grouping(context, ConfigRecord({key: config[key] for key in ("of_nodes", "of_groups")}))
-    return Request({**config, **{f"approved_{key}": context.run_config[key] for key in DIVISION}}, arrays)
+    request = Request({**config, **{f"approved_{key}": context.run_config[key] for key in DIVISION}}, arrays)
+    query = message.metadata.message_type.removeprefix("query.")
+    approved.check(query, request, Settings.from_config(context.run_config))
+    return request
 
 
 def _one_grouping(context: Context, now: ConfigRecord) -> None:

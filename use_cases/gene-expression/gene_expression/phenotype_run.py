@@ -115,14 +115,10 @@ def survival_settings(settings: Settings) -> SurvivalSettings:
         InputError: There is no grid of times: curves and the screen need one also with a baseline hazard for each DIZ.
     """
     numeric, categorical = _covariates(settings)
-    first, last, step = settings.grid if len(settings.grid) == 3 else (0.0, 0.0, 0.0)
-    if not 0 < first <= last or step <= 0:
-        raise InputError('State a grid of times above 0, first:last:step, as in grid = "30:3600:30".')
-    steps = int(np.floor((last - first) / step * (1 + 1e-12)))
     return SurvivalSettings(
         time=settings.outcome,
         event=settings.event,
-        grid=tuple((first + step * np.arange(steps + 1)).tolist()),
+        grid=tuple(settings.times.tolist()),
         model=settings.survival_model,
         ties=cast("Ties", settings.ties),
         strata_by_site=settings.strata_by_site,

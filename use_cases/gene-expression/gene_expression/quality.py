@@ -101,7 +101,7 @@ def _check_ids(values: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     if only_values or only_sheet:
         raise InputError(
             f"{only_values} samples are only in the expression matrix and {only_sheet} only in the sample sheet; give "
-            "both the same sample ids."
+            "both the same sample ids, and take rows and columns that are no samples (symbols, lengths) out of the matrix."
         )
     values = values.copy(deep=False)
     values.columns = pd.Index(genes)
@@ -113,7 +113,8 @@ def _numbers(values: pd.DataFrame) -> pd.DataFrame:
         numbers = values.astype(np.float64)
     except (TypeError, ValueError):
         raise InputError(
-            "The expression matrix holds values that are no numbers; leave missing values empty."
+            "The expression matrix holds values that are no numbers; leave missing values empty, write decimals with a "
+            "point, and take rows and columns that describe genes out."
         ) from None
     if bool(np.isinf(numbers.to_numpy()).any()):
         raise InputError("The expression matrix holds infinite values, perhaps logarithms of 0; use log2(x + 1).")
@@ -127,8 +128,11 @@ def _check_scale(matrix: Float, stated: str) -> str:
     present = matrix[~np.isnan(matrix)]
     whole = bool((present == np.round(present)).all())
     low, high = float(present.min()), float(present.max())
-    if stated == COUNTS and low < 0:
-        raise InputError("There are negative counts, so these are logarithms or differences; give the raw counts.")
+    if low < 0 and (stated == COUNTS or (whole and not stated)):
+        raise InputError(
+            "There are negative counts, so these are logarithms or differences; give the raw counts, or state "
+            "--scale log2."
+        )
     found = ""
     if whole and low >= 0 and high > HIGHEST_LOG:
         found = COUNTS
@@ -149,7 +153,8 @@ def _check_scale(matrix: Float, stated: str) -> str:
     if not (stated or found):
         raise InputError(
             "The values are neither raw counts (whole numbers from 0, some above 40) nor logarithms (below 40, not "
-            "whole). Take log2(x + 1) of intensities, TPM or FPKM, and state --scale log2; of RNA-Seq give raw counts."
+            "whole). Take log2(x + 1) of intensities, TPM or FPKM, and state --scale log2; of RNA-Seq give raw counts, rounded where "
+            "the quantifier estimates them."
         )
     scale = stated or found
     if scale == COUNTS:
@@ -184,7 +189,7 @@ def _check_design(samples: pd.DataFrame, design: tuple[str, ...], levels: Levels
         if (~present).mean() > MOST_MISSING:
             raise InputError(
                 f"{int((~present).sum())} of {len(samples)} samples have no usable {name}; fill the column, declare "
-                "its levels as they are written, or leave it out of the design."
+                "its levels as they are written (upper and lower case count), or leave it out of the design."
             )
         complete &= present
     if not complete.any():
@@ -192,9 +197,13 @@ def _check_design(samples: pd.DataFrame, design: tuple[str, ...], levels: Levels
     X = np.ones((int(complete.sum()), 1))
     for name, column in columns.items():
         kept = column[complete]
-        if bool((np.ptp(kept, axis=0) == 0).any()):
-            what = "a level that no sample has, or all have" if name in levels else "the same value in all samples"
-            raise InputError(f"The column {name!r} of the design has {what}; leave it out, or correct its levels.")
+        if name in levels:
+            _check_levels(kept, name, levels[name])
+        elif bool((np.ptp(kept, axis=0) == 0).any()):
+            raise InputError(
+                f"The column {name!r} of the design has the same value in all samples; leave it out, or prepare without "
+                "--design if it differs at other DIZ."
+            )
         scaled = (kept - kept.mean(axis=0)) / kept.std(axis=0)
         if np.linalg.matrix_rank(np.column_stack([X, scaled])) < X.shape[1] + scaled.shape[1]:
             raise InputError(
@@ -203,6 +212,16 @@ def _check_design(samples: pd.DataFrame, design: tuple[str, ...], levels: Levels
             )
         X = np.column_stack([X, scaled])
     return int(complete.sum())
+
+
+def _check_levels(kept: Float, name: str, levels: tuple[str, ...]) -> None:
+    """Each declared level is that of a sample; `kept` says it of all levels but the reference."""
+    found = [not bool(kept.any(axis=1).all()), *kept.any(axis=0).tolist()]
+    if absent := [level for level, there in zip(levels, found, strict=True) if not there]:
+        raise InputError(
+            f"No sample has the level {absent[0]!r} of {name!r} and the other columns of the design; declare levels as "
+            "they are written (upper and lower case count), or prepare without --design if other DIZ have that level."
+        )
 
 
 def _column(samples: pd.DataFrame, name: str, levels: Levels) -> Float:
@@ -218,7 +237,9 @@ def _column(samples: pd.DataFrame, name: str, levels: Levels) -> Float:
         return np.asarray(found, dtype=np.float64)
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     if np.isnan(numbers).all():
-        raise InputError(f'The column {name!r} holds no numbers; declare its levels: --levels "{name}=a|b".')
+        raise InputError(
+            f'The column {name!r} holds no numbers; write numbers without units, or declare its levels: --levels "{name}=a|b".'
+        )
     return np.where(np.isfinite(numbers), numbers, np.nan)[:, None]
 
 

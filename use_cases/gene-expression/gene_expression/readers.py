@@ -13,6 +13,8 @@ from gene_expression.errors import InputError
 
 SAMPLE_ID, PATIENT_ID = "sample_id", "patient_id"
 
+_SEPARATED = "columns are separated by commas in a .csv, by tabs in a .tsv or .txt"
+
 
 def read_own(expression: Path, samples: Path | None, layer: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     """Own files.
@@ -78,9 +80,10 @@ def read_table(file: Path, text: tuple[str, ...] = ()) -> pd.DataFrame:
     except FileNotFoundError:
         raise InputError(f"{file} is not there; check the path.") from None
     except Exception as error:  # parsers raise many kinds; their texts may quote data
-        raise InputError(f"{file.name} cannot be read as a table ({type(error).__name__}); export it again.") from None
+        mend = "export it again" if name.endswith(".parquet") else f"{_SEPARATED}, and decimals have a point"
+        raise InputError(f"{file.name} cannot be read as a table ({type(error).__name__}); {mend}.") from None
     if len(table.columns) < 2:
-        raise InputError(f"{file.name} has fewer than two columns; check the separator.")
+        raise InputError(f"{file.name} has fewer than two columns; {_SEPARATED}.")
     return table
 
 

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from gene_expression.errors import InputError
 from gene_expression.presets import OWN, PRESETS, stated
 from gene_expression.store import SCALES, SPLIT, parse_levels
-from gene_expression.table import COUNTS
+from gene_expression.table import COUNTS, Float
 
 ANALYSES = ("differential", "classify", "mlp", "survival")
 BATCHES = ("site", "none")
@@ -118,8 +120,10 @@ class Settings:
             InputError: Something is missing, or not of its form.
         """
         analysis, of = str(config["analysis"]), str(config["set"])
-        if analysis not in ANALYSES or (of != OWN and of not in PRESETS):
-            raise InputError(f"There is no analysis {analysis!r} of {of!r}; see the README for both.")
+        if analysis not in ANALYSES:
+            raise InputError(f"There is no analysis {analysis!r}; choose one of {', '.join(ANALYSES)}.")
+        if of != OWN and of not in PRESETS:
+            raise InputError(f'There is no set {of!r}; state "{OWN}" for own data, or one of {", ".join(PRESETS)}.')
         preset = PRESETS.get(of)
         known = preset.analyses.get(analysis, {}) if preset else {}
         said = {key: str(config[key]).strip() or known.get(key, "") for key in _FROM_PRESET}
@@ -191,6 +195,19 @@ class Settings:
         return tuple(name for name in self.design if name not in self.levels)
 
     @property
+    def times(self) -> Float:
+        """(T,) the grid of survival times.
+
+        Raises:
+            InputError: There is none: curves and the screen need one also with a baseline hazard for each DIZ.
+        """
+        first, last, step = self.grid if len(self.grid) == 3 else (0.0, 0.0, 0.0)
+        if not 0 < first <= last or step <= 0:
+            raise InputError('State a grid of times above 0, first:last:step, as in grid = "30:3600:30".')
+        steps = int(np.floor((last - first) / step * (1 + 1e-12)))
+        return np.asarray(first + step * np.arange(steps + 1))
+
+    @property
     def group(self) -> str | None:
         """The category whose smallest group the filter of low counts goes by; None for no filter."""
         if not self.filter:
@@ -216,7 +233,10 @@ class Settings:
             needed["event"] = self.event
         for key, value in needed.items():
             if not value:
-                raise InputError(f"The analysis {self.analysis} of {self.set} needs the run-config key {key!r}.")
+                raise InputError(
+                    f"The analysis {self.analysis} of {self.set} needs the run-config key {key!r}; state it in "
+                    "[tool.flwr.app.config] of pyproject.toml."
+                )
         if SPLIT in self.levels:
             raise InputError("The levels of 'split' are train and test; declare others under another name.")
         if self.analysis == "differential":

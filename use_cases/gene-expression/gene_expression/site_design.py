@@ -68,11 +68,21 @@ def standardise(samples: Samples, request: Request) -> Float:
 
     After a column of ones; with site effects less the DIZ's own means instead.
     """
-    centre, scale = request.arrays["centre"], request.arrays["scale"]
-    if centre.shape != (samples.X.shape[1],) or scale.shape != centre.shape:
-        raise InputError(f"The message scales {centre.size} columns; the design has {samples.X.shape[1]}.")
-    Z = (samples.X - centre) / scale
+    Z = scaled(samples.X, request.arrays["centre"], request.arrays["scale"])
     return centred(Z) if has_site_effects(request) else np.column_stack([np.ones(len(Z)), Z])
+
+
+def scaled(X: Float, centre: Float, scale: Float) -> Float:
+    """(n, p) columns less `centre` (p,) and divided by `scale` (p,).
+
+    Raises:
+        InputError: They are of another number of columns, or not finite, or a scale is not above 0.
+    """
+    if centre.shape != (X.shape[1],) or scale.shape != centre.shape:
+        raise InputError(f"The message scales {centre.size} columns; the design has {X.shape[1]}.")
+    if not (np.isfinite(centre).all() and np.isfinite(scale).all() and (scale > 0).all()):
+        raise InputError("The message's centres and scales must be finite, and scales above 0.")
+    return np.asarray((X - centre) / scale)
 
 
 def centred(values: Float) -> Float:

@@ -20,6 +20,9 @@ from gene_expression.site_rows import values, view
 from gene_expression.table import Answer, Arrays, Float, Int, Request, Table
 from gene_expression.validation import check_folds
 
+MOST_POINTS = 64
+"""In one message; the release contract states the same number."""
+
 _MOST = 300.0
 """Linear predictors are cut here, far beyond any that fits: sums stay finite, and the hub sees that it went too far."""
 
@@ -78,6 +81,8 @@ def glm_path(table: Table, request: Request) -> Arrays:
     rows, points = _rows(table, request), request.arrays["coefficients"]
     folds = int(request.config.get("folds", 0))
     check_folds(request, folds)
+    if points.ndim != 2 or len(points) > MOST_POINTS or request.arrays["fold"].shape != (len(points),):
+        raise InputError(f"A path is asked at {MOST_POINTS} points or fewer, each with its fold.")
     own = _folds(rows.patients, folds)
     fit, gradients = np.zeros((len(points), 2)), np.zeros_like(points)
     hessians = np.zeros((len(points), points.shape[1] * (points.shape[1] + 1) // 2))

@@ -27,6 +27,11 @@ from gene_expression.table import COUNTS, Answer, Arrays, Float, Request, Table
 
 _MILLION = 1e6
 
+STEEPEST, WIDEST = 5.0, 100.0
+"""How much a trend's logarithm may change per unit of log2 count, and its largest value over its smallest. Trends
+through genes of measured data change a hundred times less. A notch in it would give one sample's values all the weight:
+log counts differ from sample to sample by the library size, and the weights are fourth powers."""
+
 
 def de_design(table: Table, request: Request) -> Arrays:
     """How many samples there are, and sums of the columns and their squares."""
@@ -75,7 +80,7 @@ def de_weighted(table: Table, request: Request) -> Arrays:
     fitted, R = _fit(table, request, samples)
     Z = standardise(samples, request)
     log_counts = fitted + (np.log2(effective_sizes(table, request, samples) + 1) - np.log2(_MILLION))[:, None]
-    W = np.interp(log_counts, request.arrays["trend_x"], request.arrays["trend_y"]) ** -4
+    W = np.interp(log_counts, *_trend(request)) ** -4
     WR = W * R
     sums = {"wxx": W.T @ pairs(Z), "wxr": WR.T @ Z, "wrr": np.einsum("ng,ng->g", WR, R)}
     if has_site_effects(request) and samples.rows:
@@ -94,6 +99,22 @@ ANSWERS: dict[str, Answer] = {
     "de_weighted": de_weighted,
 }
 """By the query's name without ``query.``."""
+
+
+def _trend(request: Request) -> tuple[Float, Float]:
+    """Log counts (m,), rising, and the trend (m,) there.
+
+    Raises:
+        InputError: It is not of that form, or no smooth line.
+    """
+    x, y = request.arrays["trend_x"], request.arrays["trend_y"]
+    fits = x.ndim == 1 and x.shape == y.shape and x.size > 0
+    if not fits or not (np.isfinite(x).all() and np.isfinite(y).all() and (np.diff(x) > 0).all() and (y > 0).all()):
+        raise InputError("The trend's log counts must rise, and its values be above 0.")
+    steps = np.abs(np.diff(np.log(y)))
+    if (steps > STEEPEST * np.diff(x) + 1e-9).any() or y.max() > WIDEST * y.min():
+        raise InputError("The trend is too steep to be one of genes' variances; a notch would single samples out.")
+    return x, y
 
 
 def _is_counts(request: Request) -> bool:

@@ -7,7 +7,7 @@ missing are left out, as are those that are of none of the classes.
 import numpy as np
 
 from gene_expression.errors import InputError
-from gene_expression.site_design import build
+from gene_expression.site_design import build, scaled
 from gene_expression.site_evaluation import score_counts
 from gene_expression.site_rows import classes, view
 from gene_expression.table import Answer, Arrays, Float, Int, Request, Table
@@ -42,9 +42,7 @@ def _inputs(table: Table, request: Request) -> tuple[Float, Int, Table]:
     kept = np.flatnonzero(samples.kept & np.isfinite(place))
     config = request.config
     centre, scale = (np.array(config[name], dtype=np.float64) for name in ("centre", "scale"))
-    if centre.shape != (samples.X.shape[1],) or scale.shape != centre.shape:
-        raise InputError(f"The message scales {centre.size} columns; the design has {samples.X.shape[1]}.")
-    z = (samples.X[np.isfinite(place[samples.kept])] - centre) / scale
+    z = scaled(samples.X[np.isfinite(place[samples.kept])], centre, scale)
     codes = {name: column[kept] for name, column in rows.codes.items()}
     patients = tuple(rows.patients[row] for row in kept.tolist())
     taken = Table(rows.genes[kept], rows.scale, {}, codes, rows.levels, patients, rows.panel, rows.node)

@@ -40,6 +40,9 @@ DIVISION = ("validation", "folds", "outer-folds", "site-groups", "stability", "s
 SCHEMES = ("all", "patients", "sites", "halves")
 SPLITS = ("train", "test", "all")
 MOST_HALVES = 100
+MOST_SETS = 100
+"""In one message; the release contract states fewer."""
+
 SMALLEST_GROUP = 2
 
 
@@ -135,11 +138,13 @@ def members(table: Table, request: Request) -> Members:
     config = request.config
     scheme, count = str(config.get("of_scheme", "all")), int(config.get("of_count", 1))
     first, held_out = int(config.get("of_first", 0)), bool(config.get("of_held_out", False))
-    if scheme not in SCHEMES or first < 0 or count < 1:
+    if scheme not in SCHEMES or first < 0 or not 1 <= count <= MOST_SETS:
         raise InputError(f"There are no samples {scheme!r}, set {first} and {count - 1} more.")
     base = _split(table, str(config.get("of_split", "train")))
     if scheme == "all":
-        return np.repeat(base[None, :], count, axis=0)
+        if count > 1:
+            raise InputError("All samples are one set; ask for it once.")
+        return base[None, :]
     sets = np.arange(first, first + count)
     _approved(request, scheme, int(sets[-1]))
     if scheme == "halves":
@@ -164,11 +169,15 @@ def member(table: Table, request: Request) -> Members:
 
 
 def check_folds(request: Request, folds: int) -> None:
-    """Folds that choose a penalty are as many as the approved run config says, or none.
+    """Folds that choose a penalty are as many as the approved run config says, or none, and of training samples.
+
+    Of the samples held out of an outer fold, or of the test samples, an inner fold would have one patient or two.
 
     Raises:
         InputError: They are not.
     """
+    if folds and (request.config.get("of_held_out", False) or request.config.get("of_split", "train") != "train"):
+        raise InputError("Folds that choose a penalty are of training samples only.")
     if folds and folds != int(request.config.get("approved_folds", folds)):
         raise InputError("The message asks for another number of folds than the approved run config says.")
 

@@ -67,6 +67,10 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
         bench.add("MLP, pooled", POOLED, bench.ages(pooled))
     noise = _variants(bench, run)
     _published_clocks(bench)
+    if kind := json.loads((data / STAMP).read_text(encoding="utf-8"))["source"].get("shift"):
+        bench.notes.append(
+            f"The target's shift is synthetic ({kind}, `methylation_age/shift.py`): real samples, some CpGs changed."
+        )
     # Published clocks miss most of their CpGs in this panel: they are in the table, with that fact, not in the figure.
     drawn = [row for kind in (FEDERATED, POOLED, LOCAL) for row in bench.rows if row.kind == kind]
     kinds, errors = {row.model: row.kind for row in drawn}, {row.model: row.mae for row in drawn}

@@ -19,6 +19,10 @@ DATA_NOTE = (
     "that the DIZ differ; the sites, not the values, are synthetic. One array counts as one patient."
 )
 
+TARGET_NOTE = (
+    "A target that was prepared with --shift is synthetic in its shift: real samples, some of whose CpGs were changed."
+)
+
 
 def build(
     folder: Path,
@@ -57,7 +61,7 @@ def build(
     return {
         "title": "Age from DNA methylation",
         "synthetic": False,
-        "data_note": DATA_NOTE,
+        "data_note": f"{DATA_NOTE} {TARGET_NOTE}" if adapted else DATA_NOTE,
         "headline": (adaptation_report.headline(adapted, on_target) if adapted else [])
         + [item for name, evaluation in measured.items() for item in _headline(name, evaluation)],
         "figures": figures,
