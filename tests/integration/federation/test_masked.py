@@ -119,7 +119,7 @@ def finished(study: Study) -> Iterator[tuple[Federation, Path, Path]]:
     client, tag = engine(), "flame-test-masked"
     federation = Federation(Path(tempfile.mkdtemp(prefix="flame-masked-")))
     try:
-        app, data = study.app, federation.root / "made"
+        app, data = edited(study.app, federation.root / "app"), federation.root / "made"
         image = build_image(app, client=client, tag=tag, constraints=ROOT / "constraints.txt")
         made = [
             sys.executable,

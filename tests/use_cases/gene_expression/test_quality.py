@@ -81,7 +81,7 @@ BROKEN = [
     ("log2", genes([*ENSEMBL[:3], "TP53", "EGFR", "1007_s_at"]), "", "several types.*map all"),
     ("log2", genes([*ENSEMBL[:5], ENSEMBL[0] + ".9"]), "", "1 gene ids are there more than once"),
     ("log2", genes([*ENSEMBL[:5], " "]), "", "1 genes have no id"),
-    ("log2", lambda v, s: (pd.concat([v, v.iloc[:1].set_axis(["symbol"])]), s), "", "1 samples.*no samples .symbols"),
+    ("log2", lambda v, s: (pd.concat([v, v.iloc[:1].set_axis(["symbol"])]), s), "", "1 samples.*no sample .symbols"),
     ("log2", lambda v, s: (v.iloc[1:], s), "", "0 samples are only in the expression matrix and 1 only in"),
     ("log2", lambda v, s: (pd.concat([v, v.iloc[:1]]), s), "", "1 repeated sample ids"),
     ("log2", sheet(split="dev"), "", "split other than train or test"),

@@ -101,7 +101,7 @@ def _check_ids(values: pd.DataFrame, samples: pd.DataFrame) -> pd.DataFrame:
     if only_values or only_sheet:
         raise InputError(
             f"{only_values} samples are only in the expression matrix and {only_sheet} only in the sample sheet; give "
-            "both the same sample ids, and take rows and columns that are no samples (symbols, lengths) out of the matrix."
+            "both the same sample ids, and take what is no sample (symbols, lengths) out of the matrix."
         )
     values = values.copy(deep=False)
     values.columns = pd.Index(genes)
@@ -153,8 +153,8 @@ def _check_scale(matrix: Float, stated: str) -> str:
     if not (stated or found):
         raise InputError(
             "The values are neither raw counts (whole numbers from 0, some above 40) nor logarithms (below 40, not "
-            "whole). Take log2(x + 1) of intensities, TPM or FPKM, and state --scale log2; of RNA-Seq give raw counts, rounded where "
-            "the quantifier estimates them."
+            "whole). Take log2(x + 1) of intensities, TPM or FPKM, and state --scale log2; of RNA-Seq give raw counts, "
+            "rounded where the quantifier estimates them."
         )
     scale = stated or found
     if scale == COUNTS:
@@ -201,8 +201,8 @@ def _check_design(samples: pd.DataFrame, design: tuple[str, ...], levels: Levels
             _check_levels(kept, name, levels[name])
         elif bool((np.ptp(kept, axis=0) == 0).any()):
             raise InputError(
-                f"The column {name!r} of the design has the same value in all samples; leave it out, or prepare without "
-                "--design if it differs at other DIZ."
+                f"The column {name!r} of the design has the same value in all samples; leave it out, or prepare "
+                "without --design if it differs at other DIZ."
             )
         scaled = (kept - kept.mean(axis=0)) / kept.std(axis=0)
         if np.linalg.matrix_rank(np.column_stack([X, scaled])) < X.shape[1] + scaled.shape[1]:
@@ -238,7 +238,8 @@ def _column(samples: pd.DataFrame, name: str, levels: Levels) -> Float:
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     if np.isnan(numbers).all():
         raise InputError(
-            f'The column {name!r} holds no numbers; write numbers without units, or declare its levels: --levels "{name}=a|b".'
+            f"The column {name!r} holds no numbers; write numbers without units, or declare its levels: --levels "
+            f'"{name}=a|b".'
         )
     return np.where(np.isfinite(numbers), numbers, np.nan)[:, None]
 

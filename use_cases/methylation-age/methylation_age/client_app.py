@@ -21,12 +21,15 @@ import numpy.typing as npt
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from methylation_age import evaluation, feature_models, horvath, site_adaptation, sums
+from methylation_age import evaluation, feature_models, horvath, similarity, site_adaptation, sums
 from methylation_age.cohort import Cohort, Store, load_store
 from methylation_age.errors import InputError
 from methylation_age.spectrum import Spectrum
 
 DATA_STORE = "methylation"
+
+MOST_REFERENCES = 6
+"""In a session: as many as there may be ``query.moments``, of which each comes."""
 
 app = ClientApp()
 
@@ -60,7 +63,7 @@ def columns(message: Message, context: Context) -> Message:
 def sketch(message: Message, context: Context) -> Message:
     """Some columns of the sketched second-moment matrix."""
     cohort = _store(context).train
-    reference = sums.Reference.from_arrays(_arrays(message, "reference"))
+    reference = _few(context, sums.Reference.from_arrays(_arrays(message, "reference")))
     asked = message.content.config_records["sketch"]
     columns = (int(asked["start"]), int(asked["stop"]))
     arrays = site_adaptation.sketch(cohort, reference, int(asked["seed"]), int(asked["rows"]), columns)
@@ -71,8 +74,8 @@ def sketch(message: Message, context: Context) -> Message:
 def confidences(message: Message, context: Context) -> Message:
     """How well each CpG of the target is predicted from the others, summed over the target's samples."""
     store = _store(context)
-    target = store.target.of_tissue(str(message.content.config_records["target"]["tissue"]))
-    reference = sums.Reference.from_arrays(_arrays(message, "reference"))
+    target = _target(store, message.content.config_records["target"], context)
+    reference = _few(context, sums.Reference.from_arrays(_arrays(message, "reference")))
     given = {name: np.asarray(array, dtype=np.float64) for name, array in _arrays(message, "models").items()}
     of = Spectrum(given["values"], given["vectors"], int(message.content.config_records["target"]["rows"]))
     models = feature_models.FeatureModels(given["signal"], given["noise"])
@@ -83,7 +86,11 @@ def confidences(message: Message, context: Context) -> Message:
 def path_errors(message: Message, context: Context) -> Message:
     """Sums of the errors of several clocks on the target's samples of known age."""
     store = _store(context)
-    target = store.target.of_tissue(str(message.content.config_records["target"]["tissue"]))
+    if context.run_config["penalty-rule"] != "similarity":
+        raise InputError(
+            "Errors of other clocks are for penalty-rule = 'similarity', which the run config does not say."
+        )
+    target = _target(store, message.content.config_records["target"], context)
     path = _arrays(message, "path")
     columns = path["columns"].astype(np.int64)
     centre, coef, intercept = (np.asarray(path[name], dtype=np.float64) for name in ("centre", "coef", "intercept"))
@@ -113,7 +120,7 @@ def evaluate(message: Message, context: Context) -> Message:
     store = _store(context)
     cohort = store.test
     if config.get("split") == "target":
-        cohort = store.target.of_tissue(str(config["tissue"])).with_age()
+        cohort = _target(store, config, context).with_age()
     betas = cohort.betas[:, config["columns"]]
     if config["model"] == "mlp":
         from methylation_age import mlp  # noqa: PLC0415 -- torch, only for the MLP
@@ -122,7 +129,7 @@ def evaluate(message: Message, context: Context) -> Message:
         value = mlp.predict(weights, reference.standardise(betas), mlp.Recipe.from_config(context.run_config))
         value = value * reference.y_scale + reference.y_centre
     else:
-        filled = np.where(np.isnan(betas), np.array(config["centre"]), betas)
+        filled = np.where(np.isnan(betas), site_adaptation.checked_centre(np.array(config["centre"])), betas)
         value = filled @ weights["coef"] + weights["intercept"][0]
     arrays = evaluation.evaluate(cohort.age, horvath.inverse(value))
     mae = evaluation.accuracy(arrays).mae if len(cohort) else 0.0  # weighs nothing in a mean by number of examples
@@ -133,8 +140,43 @@ def _store(context: Context) -> Store:
     return load_store(str(context.node_config[f"data-{DATA_STORE}"]), str(context.run_config["panel"]))
 
 
+def _target(store: Store, asked: ConfigRecord, context: Context) -> Cohort:
+    """The target's samples of the message's tissue, which is one that the approved run config names.
+
+    Sums over all tissues less those over all but one are about that one's samples, of which there may be a single one.
+
+    Raises:
+        InputError: The run config does not name the tissue.
+    """
+    config, tissue = context.run_config, str(asked["tissue"])
+    named = {str(config["target-tissue"])}
+    if config["penalty-rule"] == "similarity":
+        named |= set(similarity.parse(str(config["similarity"])))
+    if tissue not in named:
+        raise InputError("The message asks about another tissue than the run config names.")
+    return store.target.of_tissue(tissue)
+
+
+def _few(context: Context, reference: sums.Reference) -> sums.Reference:
+    """The reference itself, if it can be one, and the hub has not sent too many different ones in this session.
+
+    Two centres of one CpG show who has a value of it. A fit has one reference, and a new one where a DIZ was lost.
+
+    Raises:
+        InputError: It cannot, or is one too many.
+    """
+    digest = reference.checked().digest().hex()
+    known = context.state.config_records.setdefault("references", ConfigRecord({"digests": []}))
+    before = [str(found) for found in known["digests"]]
+    if digest not in before:
+        if len(before) >= MOST_REFERENCES:
+            raise InputError(f"The message has another centre or scale than {MOST_REFERENCES} before; start a new run.")
+        known["digests"] = [*before, digest]
+    return reference
+
+
 def _folds(message: Message, context: Context, cohort: Cohort) -> sums.Folds:
-    reference = sums.Reference.from_arrays(_arrays(message, "reference"))
+    reference = _few(context, sums.Reference.from_arrays(_arrays(message, "reference")))
     asked = message.content.config_records["folds"]
     folds, members, sizes = int(asked["folds"]), list(asked.get("sites", [])), list(asked.get("sizes", []))
     _check_folds(context, folds, members, sizes)
@@ -176,7 +218,7 @@ def _reference(config: ConfigRecord) -> sums.Reference:
         scale=np.array(config["scale"]),
         y_centre=float(config["y-centre"]),
         y_scale=float(config["y-scale"]),
-    )
+    ).checked()
 
 
 def _arrays(message: Message, record: str) -> dict[str, npt.NDArray[np.generic]]:

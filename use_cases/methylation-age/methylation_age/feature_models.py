@@ -98,6 +98,25 @@ def fit(spectrum: Spectrum, *, centred: bool = True) -> FeatureModels:
     return FeatureModels(signal, noise)
 
 
+def implied_noise(spectrum: Spectrum, models: FeatureModels, *, centred: bool = True) -> Float:
+    """(p,) the sigma that `fit` finds at the models' signal-to-noise ratio; 0 where there is no model.
+
+    Args:
+        spectrum: Of the source rows.
+        models: Their ratio counts, and where there is none.
+        centred: As in `fit`.
+    """
+    count = spectrum.rows - int(centred)
+    tau = np.divide(models.signal, models.noise, out=np.zeros_like(models.noise), where=models.noise > 0)
+    sigma = np.empty(len(tau))
+    for part in _blocks(len(tau), len(spectrum.values)):
+        squares, ratio = spectrum.vectors[part] ** 2, tau[part]
+        explained, rest = _explained(squares, _outside(squares), ratio, spectrum.values)
+        sigma[part] = squares @ spectrum.values / count
+        np.divide(explained, count * ratio * rest, out=sigma[part], where=(ratio > 0) & (rest > 0))
+    return np.where(models.noise > 0, sigma, 0.0)
+
+
 def predict(
     spectrum: Spectrum, models: FeatureModels, targets: Float, *, include_noise: bool = True
 ) -> tuple[Float, Float]:

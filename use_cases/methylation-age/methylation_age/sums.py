@@ -28,6 +28,11 @@ from methylation_age.errors import InputError
 
 FEWEST_SITES_IN_FOLD = 2
 
+MOST_COLUMNS = 16
+"""In one message; the release contract states the same number."""
+
+_ROUNDING = 1e-6
+
 Float = npt.NDArray[np.float64]
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -58,14 +63,44 @@ class Reference:
             y_scale=float(arrays["y_scale"][0]),
         )
 
+    def checked(self) -> "Reference":
+        """Itself, if it can be the centre and scale of betas.
+
+        A centre far from all betas makes of a column who has a value there, a scale that is infinite or no number takes
+        it out, and a tiny one blows one CpG up until all others are nothing beside it.
+
+        Raises:
+            InputError: It cannot.
+        """
+        numbers = np.concatenate([self.centre, self.scale, [self.y_centre, self.y_scale]])
+        if self.centre.ndim != 1 or self.scale.shape != self.centre.shape or not np.isfinite(numbers).all():
+            raise InputError("The message's centres and scales are not finite, or not one for each CpG.")
+        inside = are_betas(self.centre) and (self.scale <= 1).all()
+        if not inside or not (self.scale > 0).all() or not self.y_scale > 0:
+            raise InputError(
+                "Betas have centres between 0 and 1, and scales above 0 and up to 1; the message's are not."
+            )
+        return self
+
     def standardise(self, betas: Float) -> Float:
-        """(n, p) standardised betas, 0 where missing."""
+        """(n, p) standardised betas, 0 where missing.
+
+        Raises:
+            InputError: They are of another number of CpGs.
+        """
+        if betas.shape[1:] != self.centre.shape:
+            raise InputError(f"The message scales {self.centre.size} CpGs, the panel has {betas.shape[1]}.")
         return np.nan_to_num((betas - self.centre) / self.scale, nan=0.0)
 
     def digest(self) -> bytes:
         """The same for the same values: says whether something computed from them is still good."""
         numbers = np.concatenate([self.centre, self.scale, [self.y_centre, self.y_scale]])
         return hashlib.sha256(numbers.tobytes()).digest()
+
+
+def are_betas(values: Float) -> bool:
+    """Whether all lie between 0 and 1, as far as the rounding of masked sums lets one say."""
+    return bool(((values >= -_ROUNDING) & (values <= 1 + _ROUNDING)).all())
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,5 +182,12 @@ def target(folds: Folds) -> Arrays:
 
 
 def columns(folds: Folds, chosen: npt.NDArray[np.int64]) -> Arrays:
-    """Per fold: the columns `chosen` (m,) of the second-moment matrix, together (K, p, m)."""
+    """Per fold: the columns `chosen` (m,) of the second-moment matrix, together (K, p, m).
+
+    Raises:
+        InputError: They are too many for one message, or none of the panel's.
+    """
+    p = folds.z[0].shape[1]
+    if chosen.ndim != 1 or not 0 < len(chosen) <= MOST_COLUMNS or chosen.min() < 0 or chosen.max() >= p:
+        raise InputError(f"A message asks for 1 to {MOST_COLUMNS} of the panel's CpGs.")
     return {"gram": np.stack([z.T @ z[:, chosen] for z in folds.z])}
