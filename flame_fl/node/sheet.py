@@ -76,6 +76,7 @@ def build_sheet(
         filed=record.at,
         submitter=record.submitter,
         terms=terms,
+        run_config=tuple((name, str(value)) for name, value in sorted(record.manifest.run_config.items())),
         steward_wrote=record.steward_terms is not None,
         project=project,
         signed_by=tuple(signed.by for signed in record.signatures),

@@ -200,6 +200,8 @@ class Sheet(Frozen):
     filed: str
     submitter: str
     terms: Terms | None
+    run_config: tuple[tuple[str, str], ...] = ()
+    """The app's settings as they stand: what is asked, unless the researcher changes what the terms let be changed."""
     steward_wrote: bool
     project: ProjectShown | None
     signed_by: tuple[str, ...]

@@ -80,6 +80,7 @@ def request(sheet: Sheet, say: Say) -> Section:
         sites = terms.federation.min_sites
         row("runs", say("request.runs_text", had=sheet.runs, most=terms.limits.runs, sites=sites))
         row("settings", _settings(terms, say))
+        row("settings_now", say.value("; ".join(f"{n} = {v}" for n, v in sheet.run_config if v) or say("none")))
     return Section("request", titled("request", say), tuple(rows), notes=(say("request.note"),))
 
 

@@ -105,6 +105,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "request.valid_text": ("{first} to {last}", "{first} bis {last}"),
     "request.runs": ("Runs", "Durchläufe"),
     "request.runs_text": ("{had} so far, at most {most}; begins once {sites} site(s) have approved", "bisher {had}, höchstens {most}; beginnt, sobald {sites} Standort(e) freigegeben haben"),
+    "request.settings_now": ("Settings as they stand", "Einstellungen, wie sie sind"),
     "request.settings": ("Settings the researcher may change", "Von den Forschenden änderbare Einstellungen"),
     "request.note": ("Purpose, legal basis and ethics vote are the researcher's own statements. Nobody has checked them for you.", "Zweck, Rechtsgrundlage und Ethikvotum sind Angaben der Forschenden. Niemand hat sie für Sie geprüft."),
     # Data

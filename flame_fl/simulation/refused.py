@@ -20,7 +20,9 @@ _MENDS = {
         "or use --policy stated-terms."
     ),
     RefusalCode.WITHDRAWN_OR_EXPIRED: "See [tool.flame.validity] of the app.",
-    RefusalCode.TERMS_VIOLATED: "`flame app check` shows the terms: run-config ranges, data stores, validity.",
+    RefusalCode.TERMS_VIOLATED: (
+        "`flame app check` shows the terms. What -c may change stands in [tool.flame.run_config]; the rest is fixed."
+    ),
 }
 
 

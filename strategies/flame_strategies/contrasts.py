@@ -149,8 +149,8 @@ class _Reader:
 
     def _wrong(self) -> ValueError:
         return ValueError(
-            f"The contrast {self._text!r} cannot be read at its character {self._at + 1}. Known are "
-            f"{', '.join(sorted(self._known))}, numbers, + - * / and parentheses."
+            f"The contrast {self._text!r} cannot be read from {self._text[self._at :]!r} on. Known are "
+            f"{', '.join(sorted(self._known))} (upper and lower case count), numbers, + - * / and parentheses."
         )
 
 

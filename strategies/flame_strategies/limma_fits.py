@@ -210,7 +210,7 @@ class GeneQueries:
             names = [name for name, nothing in zip(self.terms, little.tolist(), strict=True) if nothing]
             raise DesignError(
                 f"Beside the sites' effects nothing can be said about {', '.join(names)}: it does not vary within any "
-                "site, for instance because a group lies at one site only. Leave it out, or drop the sites' effects."
+                "site, for instance because a group lies at one site only. Leave it out, or find a site with both."
             )
         try:
             return inverse(products, self.terms)

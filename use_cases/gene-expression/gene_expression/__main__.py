@@ -49,7 +49,8 @@ def _prepare(options: argparse.Namespace) -> None:
         stamp = prepare.prepare_packaged(options.out, options.set, options.nodes, options.seed)
     for node, facts in stamp["nodes"].items():
         sys.stdout.write(
-            f"{node:<8} {facts['samples']:>6} samples {facts['patients']:>6} patients {facts['test']:>5} held out\n"
+            f"{node:<8} {facts['samples']:>6} samples {facts['patients']:>6} patients {facts['test']:>5} held out"
+            f"{'' if facts['site'] == node else '   ' + facts['site']}\n"
         )
     for what, count in stamp["quality"].items():
         sys.stdout.write(f"{what.replace('_', ' ')}: {count}\n")

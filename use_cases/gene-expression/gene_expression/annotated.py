@@ -25,7 +25,7 @@ def read_h5ad(file: Path, layer: str = "") -> tuple[pd.DataFrame, pd.DataFrame]:
     try:
         import anndata  # type: ignore[import-untyped]  # noqa: PLC0415 -- only for these files
     except ImportError:
-        raise InputError("Reading .h5ad needs the package anndata: pip install 'gene-expression[h5ad]'.") from None
+        raise InputError("Reading .h5ad needs the package anndata: pip install anndata.") from None
     try:
         data = anndata.read_h5ad(file)
     except FileNotFoundError:

@@ -226,8 +226,11 @@ def _notes(settings: Settings, fit: LimmaFit, scaling: CountScaling | None) -> l
     if fit.left_out:
         notes.append(f"{len(fit.left_out)} genes were not measured in all samples and are left out.")
     if scaling is not None:
+        scaled = f"Library sizes were scaled by {settings.scaling}"
+        if settings.scaling == "none":
+            scaled = 'Library sizes were not scaled (state scaling = "tmm" for RNA-Seq)'
         notes.append(
-            f"Library sizes scaled by {settings.scaling}; {len(scaling.filtered)} genes had too few reads and "
+            f"{scaled}; {len(scaling.filtered)} genes had too few reads and "
             f"{len(scaling.left_out)} were not measured in all samples."
         )
     return notes

@@ -111,6 +111,7 @@ def prepare_own(
         "layer": layer,
         "scale": scale,
         "design": list(design),
+        "levels": {name: list(found) for name, found in (levels or {}).items()},
     }
     if (stamp := _stamp(out)) and stamp["source"] == description and _complete(out, stamp):
         return stamp

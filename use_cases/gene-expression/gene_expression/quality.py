@@ -17,10 +17,7 @@ from gene_expression.errors import InputError
 from gene_expression.panel import check_genes, id_type, without_version
 from gene_expression.readers import PATIENT_ID, SAMPLE_ID
 from gene_expression.store import SPLIT, SPLITS, Levels
-from gene_expression.table import COUNTS, LOG2
-
-HIGHEST_LOG = 40.0
-"""No instrument counts to 2^40."""
+from gene_expression.table import COUNTS, HIGHEST_LOG, LOG2
 
 MOST_MISSING = 0.5
 """Of a column of the design."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from gene_expression.errors import InputError
 from gene_expression.panel import load_panel, without_version
-from gene_expression.table import COUNTS, LOG2, MISSING, Float, Int, Table
+from gene_expression.table import COUNTS, HIGHEST_LOG, LOG2, MISSING, Float, Int, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,6 +91,11 @@ def _read(samples: tuple[str, int], expression: tuple[str, int], panel: str, sca
     values = _expression(pq.ParquetFile(expression[0]), sheet[SAMPLE_ID].to_pylist(), genes, panel)
     if scale == COUNTS and bool((values < 0).any()):
         raise InputError('The store holds negative counts, so it holds logarithms; state scale = "log2".')
+    known = values[np.isfinite(values)]
+    if scale == COUNTS and bool((known != np.round(known)).any()):
+        raise InputError('The store holds values that are not whole; prepare raw counts, or state scale = "log2".')
+    if scale == LOG2 and known.size and bool(known.max() > HIGHEST_LOG):
+        raise InputError('The store holds values too large for logarithms; of counts state scale = "counts".')
     numbers, codes, declared = sheet_columns(sheet, parse_levels(levels))
     patients = tuple(str(patient) for patient in sheet[PATIENT_ID].to_pylist())
     return Table(values, scale, numbers, codes, declared, patients, genes)

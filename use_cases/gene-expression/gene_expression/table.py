@@ -30,6 +30,9 @@ MISSING = -1
 COUNTS, LOG2 = "counts", "log2"
 """What the values of `Table.genes` are: raw counts of reads, or logarithms of base 2 (microarrays)."""
 
+HIGHEST_LOG = 40.0
+"""No instrument counts to 2^40."""
+
 
 @dataclass(frozen=True, eq=False)
 class Table:

@@ -36,7 +36,7 @@ def tables(on_target: OnTarget) -> list[dict[str, Any]]:
     rows = [[name, a.n, number(a.mae), number(a.bias), number(a.r, 3)] for name, a in overall if a is not None and a.n]
     if not rows:
         return []
-    caption = "Years, from sums of errors over the target's samples of known age, which took part in nothing else."
+    caption = "Years, from sums of errors over the target's samples of known age, whose ages took part in nothing else."
     columns = ["clock", "samples", "MAE", "bias", "r"]
     return [{"title": "The target tissue", "caption": caption, "columns": columns, "rows": rows}]
 
@@ -47,9 +47,9 @@ def notes(training: Mapping[str, Any], on_target: OnTarget) -> list[str]:
     learned = (
         f"For the adaptation the hub learned the second-moment matrix of the CpGs over all {n} training samples "
         f"({rank} eigenvalues that are not zero, in {training['sketch_messages']} messages). With fewer samples than "
-        "CpGs it determines the samples' values up to a rotation of the samples among each other: no CpG's values can "
-        "be read off, but whoever knows some of the samples learns more about the rest. Of the target it learned mean "
-        f"confidences over {training['target_samples']} samples, one for each CpG."
+        "CpGs it determines the samples' values up to a rotation of the samples among each other. The matrix alone "
+        "gives no sample's values; whoever knows some of the samples narrows the rotation for the rest. Of the target "
+        f"it learned mean confidences over {training['target_samples']} samples, one for each CpG."
     )
     return [f"Adaptation: {training['verdict']} {_effect(training, on_target)}".strip(), learned]
 

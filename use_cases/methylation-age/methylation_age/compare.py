@@ -95,6 +95,13 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
         headline(equality),
         bench.notes,
     )
+    gaps = []
+    if equality:
+        gaps.append(f"coefficients differ by at most {equality['largest_relative_coefficient_difference']:.1e}")
+    if adaptation:
+        gaps.append(f"confidences by {adaptation['largest_confidence_difference']:.1e}")
+    say(f"Federated and pooled: {', '.join(gaps) or 'nothing to compare'} ({OUTSIDE}).")
+    say("Added to compare.json and report.json; `flame demo` draws the page with them.")
 
 
 _FEDERATED_NAMES = {

@@ -85,8 +85,8 @@ def tables(
     found: list[dict[str, Any]] = [
         {
             "title": f"All models ({OUTSIDE})",
-            "caption": "On the samples of all DIZ together that nothing was trained on; errors in years. Guessing "
-            f"the mean training age: {guess:.1f} years.",
+            "caption": "On the samples of all DIZ together whose ages nothing was trained on; errors in years. "
+            f"Guessing the mean training age: {guess:.1f} years.",
             "columns": ["model", "kind", "MAE", "median AE", "r", "note"],
             "rows": [
                 [row.model, row.kind, f"{row.mae:.2f}", f"{row.median:.2f}", f"{row.r:.3f}", row.note] for row in rows
