@@ -58,7 +58,7 @@ def test_several_in_order():
         ("Cancer", "do not add up to 0"),
         ("Cancer+Normal", "do not add up to 0"),
         ("group[Cancer]+group[Normal]", "do not add up to 0"),
-        ("Cancer-Healthy", "character 8"),
+        ("Cancer-Healthy", "from 'Healthy' on"),
         ("Cancer-", "cannot be read"),
         ("(Cancer-Normal", "cannot be read"),
         ("Cancer*Normal", "cannot be read"),

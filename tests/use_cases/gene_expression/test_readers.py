@@ -101,7 +101,7 @@ def test_annotated_data_that_cannot_be_used_are_named(tmp_path, sheet, monkeypat
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match="pip install 'gene-expression\\[h5ad\\]'"):
+    with pytest.raises(InputError, match="pip install anndata"):
         read_own(tmp_path / "v.h5ad", None)
 
 

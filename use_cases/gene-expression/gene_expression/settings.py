@@ -137,7 +137,7 @@ class Settings:
             contrasts=_names(said["contrasts"], ";"),
             batch=said["batch"] or "site",
             method=said["method"] or "limma",
-            scaling=said["scaling"] or ("tmm" if said["scale"] == COUNTS else "none"),
+            scaling=said["scaling"] or ("tmm" if stated(config, "scale") == COUNTS else "none"),
             filter=bool(config["filter"]),
             filter_group=str(config["filter-group"]).strip(),
             median_library=float(config["median-library"]),
