@@ -1,7 +1,8 @@
 """When weights are worth it: by the confidences alone, on made-up ones and on the packaged data."""
 
-import secrets
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from methylation_age import diagnosis, feature_models, horvath, packaged, shift, spectrum
 
 Float = npt.NDArray[np.float64]
+ROOT = Path(__file__).parents[3]
 
 
 def learn(source: Float) -> Callable[[Float], Float]:
@@ -61,12 +63,12 @@ def test_cpgs_without_confidence_do_not_count() -> None:
 
 @pytest.mark.slow
 def test_verdicts_on_brains(brains: tuple[packaged.Table, packaged.Table, Callable[[Float], Float]]) -> None:
-    """Helps on semi-real shifts, a seed drawn now among them; not where nothing shifts."""
+    """Helps on semi-real shifts, a drawn seed among them; not where nothing shifts."""
     train, test, confidences = brains
     source, target, age = train.betas.to_numpy(), test.betas.to_numpy(), train.age.to_numpy()
     assert not diagnosis.diagnose(confidences(target)).helps
     for kind in shift.KINDS:
-        for seed in (0, secrets.randbelow(10**6)):
+        for seed in (0, *drawn(1)):
             verdict = diagnosis.diagnose(confidences(shift.corrupt(source, age, target, kind, seed).betas))
             assert verdict.helps, (kind, seed, verdict)
 
@@ -91,11 +93,17 @@ def clock(rows: SiteRows, factors: Float | None) -> LinearModel:
     return path.model(path.best_one_se)
 
 
+def drawn(count: int) -> list[int]:
+    """Seeds of this commit: others for the next one, and the same when a failure is looked into."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    return np.random.default_rng(list(head.encode())).integers(1000, 10**6, count).tolist()
+
+
 @pytest.mark.slow
 def test_adaptation_mends_semi_real_shifts(
     brains: tuple[packaged.Table, packaged.Table, Callable[[Float], Float]],
 ) -> None:
-    """SEMI-REAL, seeds drawn now: permuted, at most 3 years and half the plain net's error; mean, at most 0.85 of it.
+    """SEMI-REAL, fixed and drawn seeds: permuted, at most 3 years and half the plain net's error; mean, 0.85 of it.
 
     No age of the target plays a part in either net.
     """
@@ -103,10 +111,12 @@ def test_adaptation_mends_semi_real_shifts(
     source, age = train.betas.to_numpy(), train.age.to_numpy()
     rows = SiteRows(source, horvath.transform(age), [str(row) for row in range(len(age))])
     plain = clock(rows, None)
-    for kind, share, most in (("permuted", 0.5, 3.0), ("mean", 0.85, np.inf)):
-        seed = secrets.randbelow(10**6)
+    cases = [("permuted", seed, 0.5, 3.0) for seed in (0, 1, 2, *drawn(3))]
+    cases += [("mean", seed, 0.85, np.inf) for seed in (0, *drawn(1))]
+    for kind, seed, share, most in cases:
         target = shift.corrupt(source, age, test.betas.to_numpy(), kind, seed).betas
         adapted = clock(rows, feature_models.weights(confidences(target), power=3.0))
         ages = [horvath.inverse(model.predict(target)) for model in (plain, adapted)]
         errors = [float(np.abs(predicted - test.age.to_numpy()).mean()) for predicted in ages]
+        print(kind, seed, errors)
         assert errors[1] <= min(share * errors[0], most), (kind, seed, errors)
