@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import StaleElementReferenceException
+from selenium.common.exceptions import StaleElementReferenceException, WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.expected_conditions import staleness_of
 from selenium.webdriver.support.ui import WebDriverWait
 
 _QUIET = (
@@ -66,10 +65,10 @@ class Chromium:
             try:
                 found[0].click()
                 break
-            except StaleElementReferenceException:  # a table that was just renewed
-                if last:
+            except WebDriverException as error:  # a table that was just renewed
+                if last or not _is_gone(error):
                     raise
-        WebDriverWait(self.driver, 30).until(staleness_of(page))
+        WebDriverWait(self.driver, 30).until(lambda _: _has_left(page))
 
     def fill(self, **fields: str) -> None:
         """Type into fields, by their ids."""
@@ -91,7 +90,7 @@ class Chromium:
     @property
     def text(self) -> str:
         """What a person sees."""
-        return self.driver.find_element(By.TAG_NAME, "body").text
+        return str(self.driver.execute_script("return document.body.innerText"))  # at once: the page may be renewed
 
     def said(self) -> list[str]:
         """What the console said since it was asked last."""
@@ -127,3 +126,19 @@ def chromium(origin: str, profile: Path, *, javascript: bool = True) -> Iterator
         yield Chromium(driver, origin)
     finally:
         driver.quit()
+
+
+def _is_gone(error: WebDriverException) -> bool:
+    """Whether an element is no longer in its page; the driver has two ways to say so."""
+    return isinstance(error, StaleElementReferenceException) or "does not belong to the document" in str(error.msg)
+
+
+def _has_left(page: WebElement) -> bool:
+    """Whether the browser shows another page than this element's."""
+    try:
+        page.is_enabled()
+    except WebDriverException as error:
+        if _is_gone(error):
+            return True
+        raise
+    return False

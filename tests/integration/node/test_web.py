@@ -179,9 +179,12 @@ def test_a_run_is_stopped_by_a_button(lab: NodeLab, plain: Chromium, tmp_path: P
     assert [r["status"] for r in lab.requests() if r["digest"] == digest] == ["approved"]
 
 
-def test_the_audit_log_and_its_verification(browser: Chromium) -> None:
+def test_the_audit_log_and_its_verification(lab: NodeLab, browser: Chromium, tmp_path: Path) -> None:
     """Every click that decided is there; the chain is checked on a click."""
+    digest = filed(lab, toy(tmp_path / "4", 4), tmp_path / "out1")
     browser.login("maria", PASSWORD)
+    browser.open(f"/requests/{digest}/decide?lang=en")
+    browser.click("Approve")
     browser.open("/audit?lang=en")
     browser.click("Check the whole chain")
     wait_for(lambda: "signed checkpoints hold" in browser.text, "the verdict")
