@@ -54,7 +54,13 @@ def with_terms(app_dir: Path, terms: Mapping[str, Any]) -> bytes:
     import tomli_w
 
     fab = read_fab(build_fab(app_dir))  # from what is bundled, not from the folder: the same files but one
-    pyproject = {**fab.pyproject, "tool": {**fab.pyproject["tool"], "flame": dict(terms)}}
+    tool = {**fab.pyproject["tool"], "flame": dict(terms)}
+    if "fab-exclude" in (
+        filters := tool["flwr"].get("app", {})
+    ):  # left out already, and Flower would miss them
+        rest = {name: value for name, value in filters.items() if name != "fab-exclude"}
+        tool["flwr"] = {**tool["flwr"], "app": rest}
+    pyproject = {**fab.pyproject, "tool": tool}
     with tempfile.TemporaryDirectory(prefix="flame-derive-") as scratch:
         copy = Path(scratch) / app_dir.expanduser().resolve().name
         for name, data in {**fab.files, "pyproject.toml": tomli_w.dumps(pyproject).encode()}.items():

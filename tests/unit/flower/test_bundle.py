@@ -252,6 +252,17 @@ class TestAnotherAnalysisOfTheSameApp:
         build_fab(app)
         assert "gone.md" not in read_fab(with_terms(app, TERMS)).files
 
+    def test_files_that_the_app_leaves_out_stay_out(self, app: Path) -> None:
+        """Patterns of ``fab-exclude`` match nothing any more in what is derived, and are no error."""
+        (app / "small_app" / "tool.py").write_text("desk = True\n")
+        told = (app / "pyproject.toml").read_text()
+        assert "[tool.flwr.app]" in told
+        told = told.replace("[tool.flwr.app]", '[tool.flwr.app]\nfab-exclude = ["small_app/tool.py"]', 1)
+        (app / "pyproject.toml").write_text(told)
+        derived = read_fab(with_terms(app, TERMS))
+        assert set(derived.files) == set(read_fab(build_fab(app)).files)
+        assert "small_app/tool.py" not in derived.files
+
     def test_the_researchers_folder_stays_as_it_was(self, app: Path) -> None:
         """Deriving writes elsewhere."""
         before = {p: p.read_bytes() for p in app.rglob("*") if p.is_file()}
