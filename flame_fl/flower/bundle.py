@@ -55,9 +55,7 @@ def with_terms(app_dir: Path, terms: Mapping[str, Any]) -> bytes:
 
     fab = read_fab(build_fab(app_dir))  # from what is bundled, not from the folder: the same files but one
     tool = {**fab.pyproject["tool"], "flame": dict(terms)}
-    if "fab-exclude" in (
-        filters := tool["flwr"].get("app", {})
-    ):  # left out already, and Flower would miss them
+    if "fab-exclude" in (filters := tool["flwr"].get("app", {})):  # left out already, and Flower would miss them
         rest = {name: value for name, value in filters.items() if name != "fab-exclude"}
         tool["flwr"] = {**tool["flwr"], "app": rest}
     pyproject = {**fab.pyproject, "tool": tool}
