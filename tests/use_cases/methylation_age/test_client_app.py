@@ -9,7 +9,7 @@ import methylation_age
 import numpy as np
 import pytest
 from flwr.app import RecordDict
-from methylation_age import mlp, server_app
+from methylation_age import client_app, mlp, server_app, site_adaptation
 from methylation_age.cohort import load_store
 from methylation_age.elastic_net_run import COLUMNS_PER_REQUEST
 from methylation_age.errors import InputError
@@ -64,6 +64,8 @@ def test_contract_and_code_state_the_same_numbers(terms) -> None:
         name: (rule.shape, rule.dtype) for name, rule in stated.items()
     }
     assert terms.messages["query.columns"].arrays[0].shape[2] == f"<={COLUMNS_PER_REQUEST}"
+    assert terms.messages["query.sketch"].arrays[0].shape[1] == f"<={site_adaptation.MOST_COLUMNS}"
+    assert terms.messages["query.moments"].per_run == client_app.MOST_REFERENCES
     assert terms.messages["train"].per_run == config["rounds"]
 
 

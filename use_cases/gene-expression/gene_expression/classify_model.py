@@ -13,7 +13,7 @@ from flame_strategies.sums import Sums
 from gene_expression.curves import Roc, roc
 from gene_expression.errors import InputError
 from gene_expression.site_rows import CLASS, GENE
-from gene_expression.validation import Population, patient_folds, site_folds
+from gene_expression.validation import Population, outer_folds
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -84,11 +84,7 @@ class ClassifySettings:
 
     def outer(self, sites: Sequence[int]) -> Population | None:
         """The outer cross-validation's training sets."""
-        if self.validation == "none":
-            return None
-        if self.validation == "sites":
-            return site_folds(sites, self.site_groups)
-        return patient_folds(self.outer_folds, self.seed)
+        return outer_folds(self.validation, sites, groups=self.site_groups, folds=self.outer_folds, seed=self.seed)
 
 
 @dataclass(frozen=True, eq=False)

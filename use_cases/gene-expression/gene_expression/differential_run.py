@@ -103,25 +103,14 @@ def differential(
     """
     design = design_of(settings)
     effects = settings.batch == "site"
-    if settings.scale != COUNTS:
-        fit = fit_limma(
-            exchange,
-            design,
-            panel,
-            settings.contrasts,
-            site_effects=effects,
-            trend=settings.method == "limma-trend",
-            genes_per_message=GENES_PER_MESSAGE,
-            progress=progress,
-        )
-        return fit, None
-    keep = None
-    if settings.filter:
-        keep = ExpressionFilter(group=settings.group or "", median_library=settings.median_library or None)
-    scaling = scale_counts(
-        exchange, design, panel, method=_METHODS[settings.scaling], keep=keep, genes_per_message=GENES_PER_MESSAGE
-    )
-    if settings.method == "voom":
+    scaling = None
+    if settings.scale == COUNTS:
+        keep = None
+        if settings.filter:
+            keep = ExpressionFilter(group=settings.group or "", median_library=settings.median_library or None)
+        method = _METHODS[settings.scaling]
+        scaling = scale_counts(exchange, design, panel, method=method, keep=keep, genes_per_message=GENES_PER_MESSAGE)
+    if scaling is not None and settings.method == "voom":
         voom = fit_voom(
             exchange,
             design,
@@ -139,7 +128,7 @@ def differential(
         panel,
         settings.contrasts,
         site_effects=effects,
-        trend=True,
+        trend=scaling is not None or settings.method == "limma-trend",
         scaling=scaling,
         genes_per_message=GENES_PER_MESSAGE,
         progress=progress,

@@ -129,6 +129,21 @@ def site_folds(nodes: Sequence[int], groups: int = 2) -> Population:
     return Population("sites", nodes=tuple(ordered), groups=of, count=groups)
 
 
+def outer_folds(scheme: str, sites: Sequence[int], *, groups: int, folds: int, seed: int) -> Population | None:
+    """The training sets of a run's outer cross-validation.
+
+    Args:
+        scheme: Of the run config's ``validation``: "none", "patients" or "sites".
+        sites: Flower's ids of the DIZ.
+        groups: Of DIZ.
+        folds: Of patients.
+        seed: Of the patients' hashes.
+    """
+    if scheme == "none":
+        return None
+    return site_folds(sites, groups) if scheme == "sites" else patient_folds(folds, seed)
+
+
 def members(table: Table, request: Request) -> Members:
     """(count, rows) which samples are in each set of the request's population.
 

@@ -41,9 +41,7 @@ from methylation_age.elastic_net_run import (
 )
 from methylation_age.errors import InputError
 from methylation_age.folds import Remembered
-
-COLUMNS_PER_SKETCH = 64
-"""Columns of the sketch in one message; the release contract in ``pyproject.toml`` states the same number."""
+from methylation_age.site_adaptation import MOST_COLUMNS
 
 FEWEST_TARGETS = 10
 """Samples of the target over all DIZ, below which their mean confidences say little and reveal much."""
@@ -224,8 +222,8 @@ def learn(exchange: Exchange, seed: int, tell: Tell = lambda text: None) -> Lear
     p, rows = len(reference.centre), reference.n
     width = spectrum.width(rows, p)
     sketched, messages = np.empty((p, width)), 0
-    for start in range(0, width, COLUMNS_PER_SKETCH):
-        stop = min(start + COLUMNS_PER_SKETCH, width)
+    for start in range(0, width, MOST_COLUMNS):
+        stop = min(start + MOST_COLUMNS, width)
         asked = {"seed": seed, "rows": rows, "start": start, "stop": stop}
         sums = exchange("query.sketch", {"reference": reference.content(), "sketch": asked})
         sketched[:, start:stop] = sums["sketch"]

@@ -17,14 +17,14 @@ from flame_strategies.sums import Exchange
 
 from methylation_age.clock import LinearClock
 from methylation_age.folds import PATIENTS, Remembered, fold_content
+from methylation_age.sums import MOST_COLUMNS
 
 ONE_SE, LEAST, SIMILARITY = "one standard error", "least error", "similarity"
 """How a penalty is chosen: the largest within one standard error of the least cross-validated error; that of the least
 error; for an adapted clock, from other tissues' best ones (`similarity`)."""
 
-COLUMNS_PER_REQUEST = 16
-"""Small requests keep down how many columns leave that turn out not to be needed; the release contract in
-``pyproject.toml`` states the same number."""
+COLUMNS_PER_REQUEST = MOST_COLUMNS
+"""As many as a DIZ answers about at once: small requests keep down how many columns leave that are not needed."""
 
 
 @dataclass(frozen=True)
