@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -35,6 +36,13 @@ class ArrayRule(Frozen):
     is looked at and does not leave."""
     largest_share: ItemName | None = None
     """Of a sum or mean: likewise, one patient's largest share of each element's sum of absolute contributions."""
+    guard: ItemName | None = None
+    """Of a sum of shape (m, ...): an array (m, c) of whole counts in the same record, that is looked at and does not
+    leave. Row i of the sum leaves as 0 where one of the c counts of row i is small. Under masks, if `min_total_of` of
+    [tool.flame.secure_aggregation] lists the counts, their totals over all DIZ decide; else each DIZ's own, and none at
+    all is not small."""
+    guard_axes: Literal[1, 2] = 1
+    """2: of a sum of shape (m, m, ...), rows and columns alike."""
     clip_share: Annotated[float, Field(gt=0, le=1)] | None = None
     """With noise: the array is clipped by itself, to this share of clip_norm. Either every array has one or none; the
     squares of all, and of the metrics' shares, add up to 1 at most."""
@@ -130,7 +138,10 @@ class MessageTerms(Frozen):
     def companions(self) -> frozenset[tuple[str, str]]:
         """(record, name) of the arrays that are for disclosure control and do not leave."""
         named = [
-            (r.record, name) for r in self.arrays for name in (r.contributors, r.largest_share) if name is not None
+            (r.record, name)
+            for r in self.arrays
+            for name in (r.contributors, r.largest_share, r.guard)
+            if name is not None
         ]
         return frozenset(named)
 
@@ -140,7 +151,7 @@ class MessageTerms(Frozen):
         if not self.companions:
             return self
         arrays = tuple(
-            rule.model_copy(update={"contributors": None, "largest_share": None})
+            rule.model_copy(update={"contributors": None, "largest_share": None, "guard": None, "guard_axes": 1})
             for rule in self.arrays
             if (rule.record, rule.name) not in self.companions
         )
@@ -160,11 +171,28 @@ class MessageTerms(Frozen):
                     )
                 if found is not None and (found.kind != "model" or found.shape != rule.shape):
                     raise ValueError(f"the companion {name!r} of array {rule.name!r} needs its shape, and no kind")
+            self._check_guard(rule, rules)
         counts = {(m.record, m.name) for m in self.metrics if m.kind == "count"}
         for metric in self.metrics:
             named = metric.denominator
             if named is not None and (metric.kind in {"count", "score"} or (metric.record, named) not in counts):
                 raise ValueError(f"the denominator {named!r} of metric {metric.name!r} must be a count beside it")
+
+    @staticmethod
+    def _check_guard(rule: ArrayRule, rules: Mapping[tuple[str, str], ArrayRule]) -> None:
+        if rule.guard is None:
+            if rule.guard_axes != 1:
+                raise ValueError(f"array {rule.name!r} has guard_axes and no guard")
+            return
+        if rule.kind != "sum" or len(rule.shape) < rule.guard_axes:
+            raise ValueError(f"array {rule.name!r}: a guard is of a sum, and guards its first dimensions")
+        found = rules.get((rule.record, rule.guard))
+        if found is None or found.kind != "count" or "int" not in found.dtype or len(found.shape) != 2:
+            raise ValueError(f"the guard {rule.guard!r} of array {rule.name!r} must be a listed array (m, c) of counts")
+        if {*rule.shape[: rule.guard_axes], found.shape[0]} != {found.shape[0]}:
+            raise ValueError(f"the guard {rule.guard!r} of array {rule.name!r} needs as many rows")
+        if found.guard or found.contributors or (rule.record, rule.name) == (found.record, found.name):
+            raise ValueError(f"the guard {rule.guard!r} of array {rule.name!r} has no companion of its own")
 
     def clip_parts(self, others: int, metric_share: float, *, apart: bool) -> tuple[tuple[int, float], ...]:
         """(length, share of clip_norm) of what is clipped by itself: the squares of all shares add up to 1.

@@ -5,20 +5,24 @@ It follows these rules, in this order (docs/disclosure.md has the reasons, and w
 1. What does not fit the allow-list does not leave.
 2. Few numbers: per answer, and over all answers of an analysis, in proportion to the patients.
 3. Every array and metric by itself (`disclosure_items`): dominance in sums and means, small cells, digits.
-4. Arrays that the app sent for these rules alone (`contributors`, `largest_share`) do not leave.
+4. Arrays that the app sent for these rules alone (`contributors`, `largest_share`, `guard`) do not leave.
 
 The rules believe the app what its numbers are. They hold against questions that a server asks an honest app.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from flame_fl.contract.content import EMPTY, Array, Content, Metric
 from flame_fl.contract.disclosure_terms import Disclosure
 from flame_fl.contract.release_contract import ArrayRule, MessageTerms
 from flame_fl.gate.allow_list import check, rejected
 from flame_fl.gate.disclosure_cells import CellNoise
-from flame_fl.gate.disclosure_items import Hidden, Items
+from flame_fl.gate.disclosure_items import Hidden, Items, guard_counts
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,9 @@ def disclose(update: Content, rules: MessageTerms, terms: Disclosure, facts: Dis
     for rule in rules.arrays:
         if rule.name in content.arrays[rule.record]:  # it is no companion
             arrays.setdefault(rule.record, {})[rule.name] = items.array(
-                rule, tested=f"{rule.record}/{rule.name}" in facts.tested
+                rule,
+                tested=f"{rule.record}/{rule.name}" in facts.tested,
+                guarded_elsewhere=f"{rule.record}/{rule.guard}" in facts.tested,
             )
     metrics: dict[str, dict[str, Metric]] = {}
     for listed in rules.metrics:
@@ -104,6 +110,21 @@ def without_companions(update: Content, rules: MessageTerms) -> Content:
     return Content(arrays, update.metrics, update.configs)
 
 
+def tested_guards(
+    update: Content, rules: MessageTerms, facts: DisclosureFacts
+) -> Mapping[tuple[str, str], npt.NDArray[np.int64]]:
+    """(m, c) by guard (record, name): counts whose totals over all DIZ decide, before any row leaves.
+
+    Raises:
+        RefusedError: 904, they are no counts, or not as many as rows.
+    """
+    return {
+        (rule.record, rule.guard): guard_counts(update, rule, facts.patients, f"array {rule.record!r}/{rule.name!r}")
+        for rule in rules.arrays
+        if rule.guard is not None and f"{rule.record}/{rule.guard}" in facts.tested
+    }
+
+
 def numbers_in(content: Content) -> int:
     """Elements of all arrays and metrics. Counts are numbers too: n of them tell the yes or no of n patients."""
     values = [value for named in content.metrics.values() for value in named.values()]
@@ -118,6 +139,8 @@ def unguarded(rules: MessageTerms) -> tuple[tuple[str, str], ...]:
 
 
 def _guarded(rule: ArrayRule) -> bool:
+    if rule.guard is not None:
+        return True
     if rule.kind in {"sum", "mean"}:
         return rule.contributors is not None and rule.largest_share is not None
     return rule.kind in {"count", "histogram"} or (rule.kind == "rate" and rule.contributors is not None)

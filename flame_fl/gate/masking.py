@@ -4,22 +4,28 @@
 5's transaction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from flame_fl.contract.canonical import digest, sha256_hex
 from flame_fl.contract.content import EMPTY, Content
 from flame_fl.contract.frames import encode
 from flame_fl.contract.ports import NoiseSource
 from flame_fl.contract.refusal import RefusalCode, RefusedError
+from flame_fl.contract.release_contract import MessageTerms
 from flame_fl.contract.task import OWN_RECORD
 from flame_fl.gate.cohorts import StoreUse, fingerprints
+from flame_fl.gate.disclosure_cells import Counts
 from flame_fl.gate.masked import Ranges, encoded, ranges_of
 from flame_fl.gate.masks import Masks, OpenSum
 from flame_fl.gate.noised import NoisedSum, draws_of, sigma_of
 from flame_fl.gate.release import Released
 from flame_fl.gate.verify import Verified
 from flame_fl.privacy.distributed import distance_of_sum, share_of
+from flame_fl.secagg.counted import Guard, Rows
+from flame_fl.secagg.encoding import Layout
 from flame_fl.secagg.messages import KEY
 
 
@@ -114,6 +120,30 @@ def to_mask(verified: Verified, released: Released, masking: Masking | None) -> 
     return replace(released, content=Content(), masked=masked)
 
 
+def guards_of(
+    rules: MessageTerms, layout: Layout, counts: Mapping[tuple[str, str], Counts], absent: Collection[str]
+) -> tuple[Guard, ...]:
+    """Where in the vector the rows are that each guard's totals decide about; of an absent array it counts nobody."""
+    starts: dict[tuple[str, str], tuple[int, int]] = {}
+    offset = 0
+    for part in layout.parts:
+        starts[part.record, part.name] = offset, part.size
+        offset += part.size
+    guards = []
+    for (record, name), found in counts.items():
+        if not found.size:  # no row, so nothing to judge
+            continue
+        mine = [rule for rule in rules.arrays if (rule.record, rule.guard) == (record, name)]
+        supplied = any(f"{rule.record}/{rule.name}" not in absent for rule in mine)
+        places = tuple(
+            Rows(start=start, elements=size // len(found) ** rule.guard_axes, axes=rule.guard_axes)
+            for rule in mine
+            for start, size in [starts[rule.record, rule.name]]
+        )
+        guards.append(Guard.of(found if supplied else np.zeros_like(found), places))
+    return tuple(guards)
+
+
 def leaving(
     masks: Masks, verified: Verified, released: Released, masking: Masking | None
 ) -> tuple[Content, dict[str, object]]:
@@ -124,7 +154,10 @@ def leaving(
     """
     if masking is None or released.masked is None:
         return released.content, {}
-    left = masks.leave(masking.sum, verified.run_id, *released.masked, same=same_of(verified, verified.uses))
+    layout, vector = released.masked
+    guards = guards_of(verified.rules, layout, released.guards, masking.sum.absent) if verified.rules else ()
+    same = same_of(verified, verified.uses)
+    left = masks.leave(masking.sum, verified.run_id, layout, vector, guards=guards, same=same)
     audited: dict[str, object] = {
         "epoch": masking.sum.state.epoch,
         "index": masking.sum.index,

@@ -25,7 +25,7 @@ from flame_fl.contract.terms import Terms
 from flame_fl.gate.signatures import fingerprint, public_text
 from flame_fl.gate.store import Store
 from flame_fl.secagg import counted, node
-from flame_fl.secagg.counted import Held
+from flame_fl.secagg.counted import Guard, Held
 from flame_fl.secagg.encoding import Layout
 from flame_fl.secagg.epoch import Epoch
 from flame_fl.secagg.errors import MaskError
@@ -135,7 +135,16 @@ class Masks:
             stated.min_total or 0,
         )
 
-    def leave(self, opened: OpenSum, run_id: str, layout: Layout, vector: Words, *, same: str = "") -> Content:
+    def leave(
+        self,
+        opened: OpenSum,
+        run_id: str,
+        layout: Layout,
+        vector: Words,
+        *,
+        guards: tuple[Guard, ...] = (),
+        same: str = "",
+    ) -> Content:
         """What leaves of an answer: the masked vector, or the first messages of a minimum-count test about its counts.
 
         Call it in the transaction that stores the answer.
@@ -148,7 +157,8 @@ class Masks:
                 raise MaskError("the key of this sum was used meanwhile")
         except MaskError as err:
             raise refused(err) from err
-        if not (spans := _spans(layout, opened.tested)):
+        spans = _spans(layout, opened.tested)
+        if not spans and not guards:
             return self._masked(
                 opened.member, opened.state, opened.opening, run_id=run_id, layout=layout.text(), vector=vector
             )
@@ -160,6 +170,7 @@ class Masks:
                 layout=layout.text(),
                 vector=vector,
                 spans=spans,
+                guards=guards,
                 least=opened.least,
             )
         except MaskError as err:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from flame_fl.contract.content import EMPTY, Array, Content, Metric
 from flame_fl.contract.refusal import RefusalCode, RefusedError
@@ -39,6 +40,7 @@ class Released:
     below_clip_std: float = 0.0
     numbers: int = 0
     notes: Mapping[str, Any] = field(default_factory=dict)  # of disclosure control, for the node's log only
+    guards: Mapping[tuple[str, str], npt.NDArray[np.int64]] = field(default_factory=dict)  # judged by all DIZ together
     masked: tuple[Layout, Words] | None = None  # the integers to mask instead, and how their sum is read
     failed: str = ""  # under an enforced claim: why a zero vector stands here; for the node's log only
 

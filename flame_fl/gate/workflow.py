@@ -50,7 +50,7 @@ from flame_fl.gate.blocks import Block, fingerprint, is_empty, run_key, split
 from flame_fl.gate.claims import event_of
 from flame_fl.gate.cohort_check import require_enough
 from flame_fl.gate.cohorts import cohorts_sha256, fingerprints, namespaces
-from flame_fl.gate.disclosure import DisclosureFacts, disclose, without_companions
+from flame_fl.gate.disclosure import DisclosureFacts, disclose, tested_guards, without_companions
 from flame_fl.gate.filing import Filing
 from flame_fl.gate.heads import witnessed_in
 from flame_fl.gate.ledger import debit_release
@@ -452,9 +452,15 @@ class Gate:
             return release(update, verified.reference, rules, privacy)
         if not verified.uses:  # the app reads no data store: it has nobody's data
             return release(without_companions(update, rules), verified.reference, rules.leaving, privacy)
-        disclosed = disclose(update, rules, verified.terms.disclosure, self._disclosure_facts(verified))
+        facts = self._disclosure_facts(verified)
+        disclosed = disclose(update, rules, verified.terms.disclosure, facts)
         released = release(disclosed.content, verified.reference, rules.leaving, privacy)
-        return replace(released, numbers=disclosed.notes.numbers, notes=disclosed.notes.as_json())
+        return replace(
+            released,
+            numbers=disclosed.notes.numbers,
+            notes=disclosed.notes.as_json(),
+            guards=tested_guards(update, rules, facts),
+        )
 
     def _disclosure_facts(self, verified: Verified) -> DisclosureFacts:
         secure = verified.terms.secure_aggregation if verified.terms is not None else SecureAggregation()

@@ -7,8 +7,10 @@ one DIZ sends another in the test is sealed with the set-up's channel keys: the 
 
 import base64
 from collections.abc import Mapping
+from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from flame_fl.contract.canonical import canonical_json
@@ -23,6 +25,58 @@ from flame_fl.secagg.threshold_terms import CountTest
 from flame_fl.secagg.threshold_test import Party, Reached, Step
 
 
+class Rows(Strict):
+    """Rows of one array in the vector that a guard decides about.
+
+    Attributes:
+        start: Where the array begins.
+        elements: How many numbers stand behind one of the guard's rows; with two axes, behind a row and a column.
+        axes: 2: rows and columns alike.
+    """
+
+    start: Annotated[int, Field(ge=0)]
+    elements: Annotated[int, Field(ge=0)]
+    axes: Literal[1, 2] = 1
+
+
+class Guard(Strict):
+    """Counts that do not leave, and decide which rows of others do: those with every total of k or more.
+
+    Attributes:
+        shape: (m, c), of the counts.
+        counts: They, as base64 of little-endian int64.
+        places: Where the rows are.
+    """
+
+    shape: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+    counts: str
+    places: tuple[Rows, ...]
+
+    @classmethod
+    def of(cls, counts: npt.NDArray[np.int64], places: tuple[Rows, ...]) -> "Guard":
+        """Of an array (m, c)."""
+        rows, columns = counts.shape
+        return cls(
+            shape=(rows, columns), counts=base64.b64encode(counts.astype("<i8").tobytes()).decode(), places=places
+        )
+
+    @property
+    def cells(self) -> npt.NDArray[np.int64]:
+        """The counts, flat."""
+        return np.frombuffer(base64.b64decode(self.counts), "<i8").astype(np.int64)
+
+    def clear(self, vector: Words, reached: Reached) -> None:
+        """Set to zero what a total below k stands behind; `reached` is (m · c)."""
+        kept: Reached = np.asarray(reached.reshape(self.shape).all(axis=1))
+        rows = len(kept)
+        for place in self.places:
+            size = rows**place.axes * place.elements
+            part = vector[place.start : place.start + size].reshape(*[rows] * place.axes, place.elements)
+            part[~kept] = 0
+            if place.axes == 2:
+                part[:, ~kept] = 0
+
+
 class Held(Strict):
     """What waits for the result of a test; secret, and stored between messages."""
 
@@ -33,6 +87,7 @@ class Held(Strict):
     bits: int
     spans: tuple[tuple[int, int], ...] = Field(max_length=1000)
     """Where in the vector the counts are: from, to."""
+    guards: tuple[Guard, ...] = Field(default=(), max_length=100)
     vector: str
     party: str
 
@@ -44,7 +99,7 @@ class Held(Strict):
 
 def begin(
     member: Member, state: Epoch, opening: Opening, *, layout: str, vector: Words, spans: tuple[tuple[int, int], ...],
-    least: int,
+    guards: tuple[Guard, ...] = (), least: int,
 ) -> tuple[Held, dict[str, bytes]]:  # fmt: skip
     """Hold a vector back, and begin the test of its counts.
 
@@ -55,6 +110,7 @@ def begin(
         layout: How the vector is read, as text.
         vector: Shape (m,).
         spans: Where the counts are in it.
+        guards: Counts that are not in it, and decide about rows of it.
         least: k.
 
     Returns:
@@ -66,7 +122,7 @@ def begin(
     if state.next is None:
         raise MaskError("there is no unused key in this set-up")
     signed = vector.view(np.int32 if vector.itemsize == 4 else np.int64)
-    counts = np.concatenate([signed[start:end] for start, end in spans])
+    counts = np.concatenate([*[signed[start:end] for start, end in spans], *[guard.cells for guard in guards]])
     parties = tuple(sorted(opening.sealed))
     try:
         # a colluder may make up counts, and takes them off again: each counts for k at most, and k of the others stay
@@ -81,6 +137,7 @@ def begin(
         layout=layout,
         bits=8 * vector.itemsize,
         spans=spans,
+        guards=guards,
         vector=base64.b64encode(vector.tobytes()).decode(),
         party=base64.b64encode(step.party.to_bytes()).decode(),
     )
@@ -119,6 +176,9 @@ def take(
     for start, end in held.spans:
         vector[start:end] = np.where(_kept(step.reached[offset : offset + end - start]), vector[start:end], 0)
         offset += end - start
+    for guard in held.guards:
+        guard.clear(vector, step.reached[offset : offset + len(guard.cells)])
+        offset += len(guard.cells)
     return held.model_copy(update={"vector": base64.b64encode(vector.tobytes()).decode(), "party": ""}), {}, True
 
 

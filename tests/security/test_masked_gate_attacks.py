@@ -172,3 +172,80 @@ def test_a_lone_small_total_is_not_left_to_subtraction(build) -> None:
     masked = relay(gates, gates.send("query.counts"))
     assert isinstance(masked, dict)
     assert total(gates, masked) == [60, 60, 0, 0]
+
+
+ROWS = {
+    "per_run": 20,
+    "arrays": [
+        {"record": "sums", "name": "by_row", "dtype": "float64", "shape": ["<=9", "<=9"], "kind": "sum",
+         "max_abs": 1000.0, "guard": "carriers"},
+        {"record": "sums", "name": "square", "dtype": "int64", "shape": ["<=9", "<=9"], "kind": "sum",
+         "max_abs": 1000.0, "guard": "carriers", "guard_axes": 2},
+        {"record": "sums", "name": "carriers", "dtype": "int64", "shape": ["<=9", 2], "kind": "count",
+         "max_abs": 1000.0},
+    ],
+}  # fmt: skip
+CARRIERS = {
+    1: [[9, 9], [1, 90], [4, 40], [30, 2]],
+    2: [[9, 9], [2, 90], [4, 40], [30, 2]],
+    3: [[9, 9], [1, 90], [4, 40], [30, 6]],
+}
+"""Totals (27, 27), (4, 270), (12, 120), (90, 10): the second row is of four patients."""
+
+
+def by_rows(number: int) -> Content:
+    rows = np.arange(4.0)[:, None] + np.array([1.0, 2.0, 3.0]) + 0.25
+    square = np.arange(16).reshape(4, 4) + 1
+    return Content({"sums": {"by_row": rows, "square": square, "carriers": np.array(CARRIERS[number], np.int64)}})
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Iterator[Build]:
+    """Three gates that are asked for sums by row, which a count of patients guards."""
+    made: list[MaskedGates] = []
+
+    def go(*, tested: bool) -> MaskedGates:
+        secure: dict[str, Any] = {"required": True}
+        if tested:
+            secure |= {"min_total": 10, "min_total_of": ["sums/carriers"]}
+        table = masked_table(messages={"query.rows": ROWS}, secure_aggregation=secure, disclosure=DISCLOSURE)
+        made.append(MaskedGates(tmp_path / f"gates-{len(made)}", table, answers=by_rows))
+        return made[-1].set_up()
+
+    yield go
+    for gates in made:
+        gates.close()
+
+
+def test_a_row_of_few_patients_leaves_in_no_sum(rows) -> None:
+    """Four carriers over all sites: their row is 0 at the hub, and row and column of the square; no count is there."""
+    gates = rows(tested=True)
+    masked = relay(gates, gates.send("query.rows"))
+    assert isinstance(masked, dict)
+    _, sums = gates.unmask(masked)
+    assert set(sums) == {("sums", "by_row"), ("sums", "square")}
+    expected = 3 * by_rows(1).arrays["sums"]["by_row"]
+    expected[1] = 0
+    assert np.array_equal(sums["sums", "by_row"], expected)
+    square = 3 * by_rows(1).arrays["sums"]["square"]
+    square[1] = 0
+    square[:, 1] = 0
+    assert np.array_equal(sums["sums", "square"], square)
+
+
+def test_without_a_test_each_gate_guards_its_own_rows(rows) -> None:
+    """The rows that are small at a site, and would reach k together, are lost too: what the test is for."""
+    gates = rows(tested=False)
+    _, sums = gates.unmask(gates.send("query.rows"))
+    assert not sums["sums", "by_row"][:3].any()  # 9, 1 or 2, 4 carriers at a site
+    assert not sums["sums", "by_row"][3].any()  # 2 or 6 without
+
+
+def test_a_guard_has_as_many_rows_as_what_it_guards(rows, monkeypatch) -> None:
+    """An app that leaves a row's count out gets nothing out at all."""
+    short = {number: found[:3] for number, found in CARRIERS.items()}
+    monkeypatch.setitem(globals(), "CARRIERS", short)
+    gates = rows(tested=True)
+    reply = gates.ask("DIZ-1", "query.rows", gates.message("DIZ-1"))
+    assert isinstance(reply, Refusal)
+    assert reply.code == RefusalCode.RELEASE_REJECTED

@@ -30,6 +30,10 @@ EVERYTHING = {
 }  # fmt: skip
 
 
+COUNTS = {"name": "n", "kind": "count", "dtype": "int64", "shape": ["<=8", 2]}
+"""What guards the rows of a sum."""
+
+
 def contract(arrays: list[dict[str, Any]] | None = None, metrics: list[dict[str, Any]] | None = None) -> MessageTerms:
     listed = [{"record": "a", "dtype": "float64", "shape": ["<=1000"]} | rule for rule in arrays or []]
     named = [{"record": "m"} | rule for rule in metrics or []]
@@ -319,6 +323,68 @@ class TestDigits:
         loose = {"significant_digits": digits} | ({"exemption": "A test."} if digits > 6 else {})
         left = let_go(rules, metrics={"x": x}, **loose).content.metrics["m"]["x"]
         assert left == pytest.approx(x, rel=10.0 ** (1 - digits), abs=1e-322)
+
+
+class TestGuard:
+    """Rows that too few patients stand behind, as one DIZ judges them by itself."""
+
+    counts = np.array([[20, 30], [9, 30], [0, 30], [20, 1]])
+    square = np.arange(1.0, 17).reshape(4, 4)
+
+    def rules(self, axes: int) -> MessageTerms:
+        guarded = {"name": "s", "kind": "sum", "guard": "n", "shape": ["<=8", "<=8"], "guard_axes": axes}
+        return contract([guarded, COUNTS])
+
+    def test_a_row_with_a_small_count_leaves_as_0(self) -> None:
+        done = let_go(self.rules(1), arrays={"s": self.square, "n": self.counts})
+        assert np.array_equal(done.content.arrays["a"]["s"], self.square * [[1], [0], [1], [0]])
+        assert set(done.content.arrays["a"]) == {"s"}
+        assert done.notes.numbers == 16
+
+    def test_and_its_column_where_both_axes_are_guarded(self) -> None:
+        done = let_go(self.rules(2), arrays={"s": self.square, "n": self.counts})
+        kept = np.array([1, 0, 1, 0])
+        assert np.array_equal(done.content.arrays["a"]["s"], self.square * np.outer(kept, kept))
+
+    def test_a_sum_with_more_axes_is_guarded_along_the_first_ones(self) -> None:
+        guarded = {"name": "s", "kind": "sum", "guard": "n", "shape": ["<=8", "<=8", 2], "guard_axes": 2}
+        cube = np.stack([self.square, -self.square], axis=2)
+        done = let_go(contract([guarded, COUNTS]), arrays={"s": cube, "n": self.counts})
+        kept = np.outer([1, 0, 1, 0], [1, 0, 1, 0])
+        assert np.array_equal(done.content.arrays["a"]["s"], cube * kept[..., None])
+
+    @pytest.mark.parametrize("counts", [counts[:3], counts - 1, counts + 10**6], ids=["rows", "negative", "many"])
+    def test_what_counts_no_patients_lets_nothing_leave(self, counts: np.ndarray) -> None:
+        assert "n" in refused(self.rules(1), arrays={"s": self.square, "n": counts})
+
+    @pytest.mark.parametrize("axes", [1, 2])
+    def test_without_a_patient_there_is_no_small_count(self, axes: int) -> None:
+        done = let_go(self.rules(axes), arrays={"s": self.square, "n": np.zeros((4, 2), np.int64)})
+        assert np.array_equal(done.content.arrays["a"]["s"], self.square)
+
+    @pytest.mark.parametrize(
+        ("changes", "counts", "why"),
+        [
+            ({}, None, "must be a listed array"),
+            ({"guard": None, "guard_axes": 2}, COUNTS, "no guard"),
+            ({"kind": "mean"}, COUNTS, "of a sum"),
+            ({"shape": []}, COUNTS, "of a sum"),
+            ({}, COUNTS | {"kind": "sum"}, "must be a listed array"),
+            ({}, COUNTS | {"dtype": "float64"}, "must be a listed array"),
+            ({}, COUNTS | {"shape": ["<=8"]}, "must be a listed array"),
+            ({"shape": ["<=9"]}, COUNTS, "as many rows"),
+            ({"shape": ["<=8", "<=9"], "guard_axes": 2}, COUNTS, "as many rows"),
+            ({"guard_axes": 2}, COUNTS, "of a sum"),
+        ],
+        ids=["unlisted", "axes", "mean", "number", "a sum", "floats", "flat", "other rows", "not square", "one axis"],
+    )
+    def test_a_guard_that_does_not_fit(self, changes: dict[str, Any], counts: dict[str, Any] | None, why: str) -> None:
+        rule = {"name": "s", "kind": "sum", "guard": "n", "shape": ["<=8"]} | changes
+        with pytest.raises(ValidationError, match=why):
+            contract([rule, *([counts] if counts else [])])
+
+    def test_it_guards(self) -> None:
+        assert unguarded(self.rules(1)) == ()
 
 
 class TestContract:
