@@ -87,6 +87,9 @@ class DataStore(Frozen):
     """Only records that meet every condition."""
     min_patients: Annotated[int, Field(ge=1)] = 10
     """Fewer distinct patients than this, or than the node's own minimum, and nothing runs."""
+    optional: bool = False
+    """A DIZ that does not offer the store takes part without it: the app finds no folder of this name. What was absent
+    when the analysis was approved stays absent until it is approved anew."""
 
     @model_validator(mode="after")
     def _coherent(self) -> Self:

@@ -285,6 +285,8 @@ class Terms(Frozen):
     @model_validator(mode="after")
     def _enforceable(self) -> Self:
         self._check_vetted()
+        if self.data and all(store.optional for store in self.data.values()):
+            raise ValueError("data: one store at least must not be optional, so that a DIZ has somebody's data")
         masked = self.secure_aggregation
         bounded, noisy = self.privacy.mechanism in {"clip", "discrete-gaussian"}, self.privacy.ground == "enforced"
         masked.check(self.federation.min_sites, self.messages, bounded=bounded, noisy=noisy)

@@ -133,8 +133,8 @@ def _check_data(wish: Wish, names: tuple[str, ...], manifest: Manifest | None) -
     if manifest is None or manifest.terms is None:
         raise InputError("--data belongs to --demo; without it, register data at each node.")
     for name in names:
-        for store in manifest.terms.data:
-            if not (wish.data / name / store).is_dir():
+        for store, stated in manifest.terms.data.items():
+            if not stated.optional and not (wish.data / name / store).is_dir():
                 raise InputError(
                     f"{wish.data} has no folder {name}/{store}.",
                     mend=f"It needs one for each of {names[0]} to {names[-1]}; the app's prepare writes such a folder.",
@@ -158,6 +158,8 @@ def _offer(home: Home, name: str, manifest: Manifest) -> None:
     """Register the app's stores where they lie. Ids stay as they are: what is demonstrated is public or made up."""
     node = open_node(home.node(name))
     for store_name, stated in (manifest.terms.data if manifest.terms else {}).items():
+        if stated.optional and not (home.data / name / store_name).is_dir():
+            continue
         source = FolderSource(path=str((home.data / name / store_name).resolve()))
         spec = StoreSpec(layout=LayoutSpec.of(layout_of(stated)), source=source, pseudonyms=False)
         with ExitStack() as closing:

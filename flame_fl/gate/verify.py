@@ -266,6 +266,8 @@ class Verifier:
         counted = privacy.ground in {"vetted", "enforced"}
         for name, stated in (approved.terms.data if approved.terms else {}).items():
             offer = self.data.get(name, approved.record.data.get(name))
+            if offer is None and stated.optional:
+                continue
             if offer is None:
                 raise RefusedError(RefusalCode.TERMS_VIOLATED, f"this node has no data store {name!r}")
             found[name] = use = self._use(name, offer, stated, fab)

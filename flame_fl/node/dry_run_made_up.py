@@ -43,6 +43,8 @@ def made_up_stores(
     """
     offers, stores = {}, {}
     for name, stated in terms.data.items():
+        if stated.optional and name not in node.data.registry.names():
+            continue
         schema, of = _schema(node, name)
         offers[name] = _store(name, stated, schema, (into / name, *draw), today)
         patients = offers[name].cohort(stated, today).patients if offers[name].fits(stated) else 0

@@ -28,10 +28,11 @@ def most_numbers(message: MessageTerms) -> int:
 def fewest_patients(sheet: Sheet) -> int:
     """Patients of the smallest cohort here; of a store that is not here, the terms' minimum. 0 without a store."""
     stated = sheet.terms.data if sheet.terms is not None else {}
-    here = {store.name: store.patients for store in sheet.stores}
+    here = {store.name: store for store in sheet.stores}
     counts = [
-        have if (have := here.get(name)) is not None else max(store.min_patients, sheet.min_patients)
+        have if (have := here[name].patients) is not None else max(store.min_patients, sheet.min_patients)
         for name, store in stated.items()
+        if here[name].offered or not store.optional
     ]
     return min(counts, default=0)
 

@@ -109,7 +109,8 @@ def data(sheet: Sheet, say: Say) -> Section:
             whose.append(say("data.consent") if store.consent else say("data.no_consent"))
         ids = [say("data.pseudonyms") if store.pseudonyms else say("data.plain_ids")] if store.offered else []
         ids += [say("data.shifted", days=store.shift_days)] if store.shift_days else []
-        here = say.value(store.problem) if store.problem else say("data.missing")
+        here = say("data.without" if stated.optional and not store.offered else "data.missing")
+        here = say.value(store.problem) if store.problem else here
         if store.patients is not None:
             least = max(stated.min_patients, sheet.min_patients)
             here = say("data.counts", patients=store.patients, records=store.records or 0, least=least)

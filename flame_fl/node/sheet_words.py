@@ -138,6 +138,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "data.no_consent": ("this site's registration asks for no consent entry", "die Registrierung des Bestands verlangt keinen Einwilligungseintrag"),
     "data.counts": ("{patients} patients, {records} records; at least {least} patients required", "{patients} Personen, {records} Datensätze; mindestens {least} Personen verlangt"),
     "data.missing": ("this node has no such data store", "dieser Knoten hat keinen solchen Datenbestand"),
+    "data.without": ("not offered here; this site takes part without it", "hier nicht angeboten; dieser Standort nimmt ohne ihn teil"),
     "data.no_store": ("The analysis reads no data store.", "Die Analyse liest keinen Datenbestand."),
     "data.note": ("The data themselves stay here. The app works on a copy that holds only what is listed, without network. Whoever opted out is in no copy.", "Die Daten selbst bleiben hier. Die Anwendung arbeitet ohne Netzzugang auf einer Kopie, die nur das Aufgeführte enthält. Wer widersprochen hat, ist in keiner Kopie."),
     # Release

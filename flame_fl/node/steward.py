@@ -315,6 +315,8 @@ def _check_can_run(gate: Gate, record: ApprovalRecord, terms: Terms) -> None:
     app, files = record.manifest.app, files_of(gate, record)
     for name, stated in terms.data.items():
         offer = gate.data.get(name)
+        if offer is None and stated.optional:
+            continue
         if offer is None or offer.layout is None:
             raise InputError(
                 f"This node has no data store {name!r}, which the analysis reads.",

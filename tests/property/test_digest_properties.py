@@ -61,6 +61,7 @@ FULL = terms_table(
             "modalities": ["CT"],
             "where": [{"column": "age", "op": "==", "value": 18}, {"column": "sex", "op": "in", "values": ["m"]}],
             "min_patients": 10,
+            "optional": False,
         },
         "genes": {
             "kind": "table",
@@ -70,6 +71,7 @@ FULL = terms_table(
             "columns": ["age"],
             "features_file": "genes.txt",
             "min_patients": 10,
+            "optional": False,
         },
     },
     run_config={"rounds": {"min": 1.0, "max": 5.0}, "word": {"one_of": ["a", "b"]}},

@@ -33,6 +33,14 @@ def test_what_is_not_named_is_not_asked_for() -> None:
     assert stated.min_patients == 10
 
 
+def test_one_store_at_least_is_not_optional() -> None:
+    """A DIZ without anybody's data would answer without disclosure control."""
+    stated = STATED | {"optional": True}
+    with pytest.raises(InputError, match="must not be optional"):
+        make_terms(data={"a": stated, "b": stated})
+    assert make_terms(data={"a": stated, "b": STATED}).data["a"].optional
+
+
 def test_columns_must_be_stated() -> None:
     with pytest.raises(ValidationError, match="columns"):
         DataStore.model_validate({"table": "t.csv", "patient_id": "pid"})

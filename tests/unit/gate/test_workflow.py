@@ -43,6 +43,12 @@ FAB = make_fab()
 NOISY = make_fab(terms_table(privacy=ENFORCED))
 
 
+def with_images(*, optional: bool) -> dict[str, Any]:
+    """The usual store, and one of images."""
+    images = {"table": "samples.parquet", "patient_id": "patient_id", "columns": ["*"], "optional": optional}
+    return {**terms_table()["data"], "images": images}
+
+
 def raises(error: Exception) -> Callable[[Envelope], Content]:
     def answer(message: Envelope) -> Content:
         raise error
@@ -955,6 +961,34 @@ class TestVersions:
         world = world.replaced(data=Versions(new))
         assert world.code(FAB) is RefusalCode.TERMS_VIOLATED
         assert world.sandbox.specs == []
+
+    def test_an_optional_store_that_is_not_offered_is_not_needed(self, world: World) -> None:
+        """The app is given the folders of the others; without the word nothing starts."""
+        for optional, code in ((False, RefusalCode.TERMS_VIOLATED), (True, None)):
+            fab = make_fab(terms_table(data=with_images(optional=optional)))
+            world.decide(fab)
+            assert world.code(fab, leg=f"{optional}") is code
+        (spec,) = world.sandbox.specs
+        assert set(spec.data) == {"cohort"}
+
+    def test_an_optional_store_that_comes_later_is_not_used_without_a_new_approval(self, world: World) -> None:
+        fab = make_fab(terms_table(data=with_images(optional=True)))
+        world.decide(fab)
+        assert world.data is not None
+        world.data["images"] = FakeOffer(world.folder / "images")
+        assert world.code(fab) is None
+        world.decide(fab)
+        assert world.code(fab, leg="2", run_id=8) is None
+        assert [set(spec.data) for spec in world.sandbox.specs] == [{"cohort"}, {"cohort", "images"}]
+
+    def test_an_optional_store_with_too_few_patients_is_none_that_is_absent(self, world: World) -> None:
+        """Leaving it out would tell the app, and through it the hub, how many there are."""
+        assert world.data is not None
+        world.data["images"] = FakeOffer(world.folder / "images", patients=3)
+        fab = make_fab(terms_table(data=with_images(optional=True)))
+        world.decide(fab)
+        assert world.code(fab) is RefusalCode.TERMS_VIOLATED
+        assert "'images' has fewer than 10 patients" in world.detail
 
     def test_a_store_whose_content_changed_is_908(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
         def changed(*arguments: object) -> None:

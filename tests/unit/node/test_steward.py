@@ -139,6 +139,12 @@ def test_a_missing_store_names_the_command_that_adds_it(gate: Gate, node: Node) 
     assert gate.store.approval(digest).status is Status.PENDING  # type: ignore[union-attr]
 
 
+def test_a_missing_store_that_is_optional_stands_in_nothing_s_way(gate: Gate, node: Node) -> None:
+    data = {"other": {"table": "t.parquet", "patient_id": "pid", "columns": ["*"], "optional": True}}
+    digest = filed(gate, fab_of(data={**terms_table()["data"], **data}))
+    assert decide(gate, node, digest).status == "approved"
+
+
 def test_a_store_that_vanished_cannot_be_approved(gate: Gate, node: Node, tmp_path: Path) -> None:
     """Else an empty folder would be what is bound."""
     digest = filed(gate, fab_of())
