@@ -267,7 +267,45 @@ class LayerNorm(Frozen):
     """Numbers in and out."""
 
 
-Layer = Annotated[Linear | Activation | GroupNorm | LayerNorm, Field(discriminator="kind")]
+class Convolution(Frozen):
+    """Of pictures (two sizes) or volumes (three), channel by channel, row by row, as torch's Conv2d and Conv3d.
+
+    Arrays: "I.weight" (outputs, inputs, kernel, ...) and "I.bias" (outputs,). Along each axis are left
+    (size + 2 padding - kernel) // stride + 1 numbers.
+    """
+
+    kind: Literal["convolution"]
+    """The layer."""
+    shape: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(min_length=2, max_length=3)]
+    """Sizes of what comes in: height and width, or depth, height and width."""
+    inputs: Annotated[int, Field(ge=1, le=1024)]
+    """Channels in."""
+    outputs: Annotated[int, Field(ge=1, le=1024)]
+    """Channels out."""
+    kernel: Annotated[int, Field(ge=1, le=11)]
+    """Its size along each axis."""
+    stride: Annotated[int, Field(ge=1, le=11)] = 1
+    """Step along each axis."""
+    padding: Annotated[int, Field(ge=0, le=10)] = 0
+    """So many zeros beyond each end."""
+    bias: bool = True
+    """Whether there is one per channel out."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.padding >= self.kernel or min(self.shape) + 2 * self.padding < self.kernel:
+            raise ValueError("the kernel must be larger than the padding, and no larger than what comes in")
+        if max(self.inputs * math.prod(self.shape), self.outputs * math.prod(self.left)) > MAX_COLUMNS:
+            raise ValueError(f"more than {MAX_COLUMNS} numbers would come in or go out")
+        return self
+
+    @property
+    def left(self) -> tuple[int, ...]:
+        """Sizes of what goes out."""
+        return tuple((size + 2 * self.padding - self.kernel) // self.stride + 1 for size in self.shape)
+
+
+Layer = Annotated[Linear | Activation | GroupNorm | LayerNorm | Convolution, Field(discriminator="kind")]
 
 
 class DpSgd(Frozen):
@@ -317,10 +355,10 @@ class DpSgd(Frozen):
         for place, layer in enumerate(self.layers):
             if isinstance(layer, Activation):
                 continue
-            wanted = layer.inputs if isinstance(layer, Linear) else layer.width
+            wanted, gives = _widths(layer)
             if wanted != width:
                 raise ValueError(f"layer {place} takes {wanted} numbers, but gets {width}")
-            width = layer.outputs if isinstance(layer, Linear) else width
+            width = gives
         if width != outputs:
             raise ValueError(f"the last layer gives {width} numbers, but {self.task} needs {outputs}")
         if not parameters(self):
@@ -330,6 +368,13 @@ class DpSgd(Frozen):
 
 
 Work = Annotated[DpSgd | Sums, Field(discriminator="kind")]
+
+
+def _widths(layer: Linear | GroupNorm | LayerNorm | Convolution) -> tuple[int, int]:
+    """Numbers in and out."""
+    if isinstance(layer, Convolution):
+        return layer.inputs * math.prod(layer.shape), layer.outputs * math.prod(layer.left)
+    return (layer.inputs, layer.outputs) if isinstance(layer, Linear) else (layer.width, layer.width)
 
 
 def columns(features: tuple[Columns, ...]) -> int:
@@ -343,6 +388,10 @@ def parameters(work: DpSgd) -> dict[str, Shape]:
     for place, layer in enumerate(work.layers):
         if isinstance(layer, Linear):
             shapes[f"{place}.weight"] = (layer.outputs, layer.inputs)
+            if layer.bias:
+                shapes[f"{place}.bias"] = (layer.outputs,)
+        elif isinstance(layer, Convolution):
+            shapes[f"{place}.weight"] = (layer.outputs, layer.inputs, *[layer.kernel] * len(layer.shape))
             if layer.bias:
                 shapes[f"{place}.bias"] = (layer.outputs,)
         elif not isinstance(layer, Activation):

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from flame_fl.contract.vetted_terms import Activation, DpSgd, GroupNorm, LayerNorm, Linear, parameters
+from flame_fl.contract.vetted_terms import Activation, Convolution, DpSgd, GroupNorm, LayerNorm, Linear, parameters
 from flame_vetted.cohort import Floats
+from flame_vetted.convolution import convolution
 
 _EPSILON = 1e-5  # of the norms, as in torch
 _GELU = math.sqrt(2 / math.pi)
@@ -80,6 +81,9 @@ class Network:
             weight, bias = arrays.get(f"{place}.weight"), arrays.get(f"{place}.bias")
             if isinstance(layer, Activation):
                 x, back = _ACTIVATIONS[layer.kind](x)
+            elif isinstance(layer, Convolution):
+                assert weight is not None  # noqa: S101  (parameters gives every convolution one)
+                x, back = convolution(layer, x, weight, bias, first=first)
             elif isinstance(layer, Linear):
                 assert weight is not None  # noqa: S101  (parameters gives every linear layer one)
                 x, back = _linear(x, weight, bias, first=first)
