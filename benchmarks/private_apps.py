@@ -1,11 +1,12 @@
-"""What noise costs the two private use cases: whole simulated runs behind real gates, over epsilon and seeds.
+"""What noise costs the private use cases: whole simulated runs behind real gates, over epsilon and seeds.
 
     python benchmarks/private_apps.py methylation-age-private [--seeds 10]
     python benchmarks/private_apps.py gene-expression-private [--seeds 5]
+    python benchmarks/private_apps.py gwas-private [--seeds 5]
 
 Five virtual DIZ, secure aggregation, in-process sandboxes, noise from the operating system. A seed deals the patients
-out anew (gene expression: draws synthetic ones anew). Writes the app's `curve.json` and `curve.png`; the tables in its
-README are of these figures, which a test compares. Beforehand `make` must have installed the apps.
+out anew (genes and variants: draws synthetic ones anew). Writes the app's `curve.json` and `curve.png`; the tables in
+its README are of these figures, which a test compares. Beforehand `make` must have installed the apps.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from typing import Any
 
 APPS = Path(__file__).parents[1] / "use_cases"
 FLAME = Path(sys.executable).with_name("flame")
-NODES, PATIENTS = 5, (600, 6000)
+NODES, PATIENTS, COHORTS = 5, (600, 6000), (6000, 30_000)
 Run = dict[str, float | None]
 
 
@@ -74,15 +75,46 @@ def genes(at: Path, seeds: int) -> dict[str, list[Run]]:
     return runs
 
 
+def variants(at: Path, seeds: int) -> list[Run]:
+    """Effects of candidate variants: figures by number of patients and epsilon."""
+    from gwas_private import prepare, terms
+    from gwas_private.compare import score
+    from gwas_private.price import KEPT
+    from gwas_private.variants import own_study
+
+    study, runs = own_study(), []
+    for seed, patients, epsilon in [(s, n, e) for s in range(1, seeds + 1) for n in COHORTS for e in terms.EPSILONS]:
+        data, app, run = (
+            at / f"data-{patients}-{seed}",
+            at / f"app-{epsilon:g}",
+            at / f"run-{epsilon:g}-{patients}-{seed}",
+        )
+        if not data.exists():
+            table, truth = prepare.synthetic(study, patients, NODES, seed)
+            prepare.write(table, data, NODES, truth)
+        if not app.exists():
+            terms.write(APPS / "gwas-private", epsilon, study, app)
+        simulate(app, data, run, seed)
+        found = score(run, data, study)
+        kept = {k: None if math.isnan(found[k]) else round(found[k], 4) for k in KEPT}
+        runs.append({"epsilon": epsilon, "patients": patients, "seed": seed, **kept})
+        print(runs[-1], flush=True)
+    return runs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("app", choices=["methylation-age-private", "gene-expression-private"])
-    parser.add_argument("--seeds", type=int, help="instead of 10 (clock) or 5 (genes); at least 2")
+    parser.add_argument("app", choices=["methylation-age-private", "gene-expression-private", "gwas-private"])
+    parser.add_argument("--seeds", type=int, help="instead of 10 (clock) or 5 (genes, variants); at least 2")
     wanted = parser.parse_args()
     if wanted.app.startswith("methylation"):
         from methylation_age_private import price
 
         measure, seeds = blood, wanted.seeds or 10
+    elif wanted.app.startswith("gwas"):
+        from gwas_private import price
+
+        measure, seeds = variants, wanted.seeds or 5
     else:
         from gene_expression_private import price
 
