@@ -233,6 +233,32 @@ def test_a_row_of_few_patients_leaves_in_no_sum(rows) -> None:
     assert np.array_equal(sums["sums", "square"], square)
 
 
+def test_a_large_answer_waits_for_its_test_like_a_small_one(tmp_path: Path) -> None:
+    """410,000 numbers: more than the text of any message may have."""
+    size = 640
+    arrays = [dict(rule) for rule in ROWS["arrays"]]
+    for rule in arrays:
+        rule["shape"] = [size, 2] if rule["name"] == "carriers" else [size, size]
+    counts = np.full((size, 2), 5, np.int64)
+    counts[7] = 3
+    sent = {"by_row": np.ones((size, size)), "square": np.ones((size, size), np.int64), "carriers": counts}
+    table = masked_table(
+        messages={"query.rows": {"per_run": 1, "arrays": arrays}},
+        secure_aggregation={"required": True, "min_total": 10, "min_total_of": ["sums/carriers"]},
+        disclosure=DISCLOSURE,
+    )
+    gates = MaskedGates(tmp_path / "gates", table, answers=lambda number: Content({"sums": sent})).set_up()
+    masked = relay(gates, gates.send("query.rows"))
+    assert isinstance(masked, dict)
+    _, sums = gates.unmask(masked)
+    expected = np.full((size, size), 3.0)
+    expected[7] = 0
+    assert np.array_equal(sums["sums", "by_row"], expected)
+    expected[:, 7] = 0
+    assert np.array_equal(sums["sums", "square"], expected)
+    gates.close()
+
+
 def test_without_a_test_each_gate_guards_its_own_rows(rows) -> None:
     """The rows that are small at a site, and would reach k together, are lost too: what the test is for."""
     gates = rows(tested=False)
