@@ -14,6 +14,7 @@ from flame_fl.contract.words import Frozen, ItemName, Moderate
 
 Exactly = Annotated[int, Field(ge=0, le=1 << 31)]
 MAX_ELEMENTS = 1 << 31
+_OF_COMPANIONS = ("contributors", "largest_share", "guard", "guard_zero")
 AtMost = Annotated[str, StringConstraints(pattern=r"^<=[1-9][0-9]{0,9}$")]
 
 
@@ -41,6 +42,9 @@ class ArrayRule(Frozen):
     leave. Row i of the sum leaves as 0 where one of the c counts of row i is small. Under masks, if `min_total_of` of
     [tool.flame.secure_aggregation] lists the counts, their totals over all DIZ decide; else each DIZ's own, and none at
     all is not small."""
+    guard_zero: ItemName | None = None
+    """Likewise, of counts that may also be 0: row i leaves as 0 where one of them is neither 0 nor large enough. For
+    cells that nobody need be in, such as two copies of an allele."""
     guard_axes: Literal[1, 2] = 1
     """2: of a sum of shape (m, m, ...), rows and columns alike."""
     clip_share: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -65,6 +69,11 @@ class ArrayRule(Frozen):
             have == want if isinstance(want, int) else have <= int(want[2:])
             for have, want in zip(shape, self.shape, strict=True)
         )
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """Names of the counts that guard its rows."""
+        return tuple(dict.fromkeys(name for name in (self.guard, self.guard_zero) if name is not None))
 
     @property
     def exact_shape(self) -> tuple[int, ...] | None:
@@ -140,7 +149,7 @@ class MessageTerms(Frozen):
         named = [
             (r.record, name)
             for r in self.arrays
-            for name in (r.contributors, r.largest_share, r.guard)
+            for name in (r.contributors, r.largest_share, r.guard, r.guard_zero)
             if name is not None
         ]
         return frozenset(named)
@@ -151,7 +160,7 @@ class MessageTerms(Frozen):
         if not self.companions:
             return self
         arrays = tuple(
-            rule.model_copy(update={"contributors": None, "largest_share": None, "guard": None, "guard_axes": 1})
+            rule.model_copy(update=dict.fromkeys(_OF_COMPANIONS) | {"guard_axes": 1})
             for rule in self.arrays
             if (rule.record, rule.name) not in self.companions
         )
@@ -171,7 +180,7 @@ class MessageTerms(Frozen):
                     )
                 if found is not None and (found.kind != "model" or found.shape != rule.shape):
                     raise ValueError(f"the companion {name!r} of array {rule.name!r} needs its shape, and no kind")
-            self._check_guard(rule, rules)
+            self._check_guards(rule, rules)
         counts = {(m.record, m.name) for m in self.metrics if m.kind == "count"}
         for metric in self.metrics:
             named = metric.denominator
@@ -179,20 +188,19 @@ class MessageTerms(Frozen):
                 raise ValueError(f"the denominator {named!r} of metric {metric.name!r} must be a count beside it")
 
     @staticmethod
-    def _check_guard(rule: ArrayRule, rules: Mapping[tuple[str, str], ArrayRule]) -> None:
-        if rule.guard is None:
-            if rule.guard_axes != 1:
-                raise ValueError(f"array {rule.name!r} has guard_axes and no guard")
-            return
-        if rule.kind != "sum" or len(rule.shape) < rule.guard_axes:
+    def _check_guards(rule: ArrayRule, rules: Mapping[tuple[str, str], ArrayRule]) -> None:
+        if not rule.guards and rule.guard_axes != 1:
+            raise ValueError(f"array {rule.name!r} has guard_axes and no guard")
+        if rule.guards and (rule.kind != "sum" or len(rule.shape) < rule.guard_axes):
             raise ValueError(f"array {rule.name!r}: a guard is of a sum, and guards its first dimensions")
-        found = rules.get((rule.record, rule.guard))
-        if found is None or found.kind != "count" or "int" not in found.dtype or len(found.shape) != 2:
-            raise ValueError(f"the guard {rule.guard!r} of array {rule.name!r} must be a listed array (m, c) of counts")
-        if {*rule.shape[: rule.guard_axes], found.shape[0]} != {found.shape[0]}:
-            raise ValueError(f"the guard {rule.guard!r} of array {rule.name!r} needs as many rows")
-        if found.guard or found.contributors or (rule.record, rule.name) == (found.record, found.name):
-            raise ValueError(f"the guard {rule.guard!r} of array {rule.name!r} has no companion of its own")
+        for name in rule.guards:
+            found = rules.get((rule.record, name))
+            if found is None or found.kind != "count" or "int" not in found.dtype or len(found.shape) != 2:
+                raise ValueError(f"the guard {name!r} of array {rule.name!r} must be a listed array (m, c) of counts")
+            if {*rule.shape[: rule.guard_axes], found.shape[0]} != {found.shape[0]}:
+                raise ValueError(f"the guard {name!r} of array {rule.name!r} needs as many rows")
+            if found.guards or found.contributors or (rule.record, rule.name) == (found.record, found.name):
+                raise ValueError(f"the guard {name!r} of array {rule.name!r} has no companion of its own")
 
     def clip_parts(self, others: int, metric_share: float, *, apart: bool) -> tuple[tuple[int, float], ...]:
         """(length, share of clip_norm) of what is clipped by itself: the squares of all shares add up to 1.

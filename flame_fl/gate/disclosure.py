@@ -5,7 +5,8 @@ It follows these rules, in this order (docs/disclosure.md has the reasons, and w
 1. What does not fit the allow-list does not leave.
 2. Few numbers: per answer, and over all answers of an analysis, in proportion to the patients.
 3. Every array and metric by itself (`disclosure_items`): dominance in sums and means, small cells, digits.
-4. Arrays that the app sent for these rules alone (`contributors`, `largest_share`, `guard`) do not leave.
+4. Arrays that the app sent for these rules alone (`contributors`, `largest_share`, `guard`, `guard_zero`) do
+   not leave.
 
 The rules believe the app what its numbers are. They hold against questions that a server asks an honest app.
 """
@@ -90,7 +91,7 @@ def disclose(update: Content, rules: MessageTerms, terms: Disclosure, facts: Dis
             arrays.setdefault(rule.record, {})[rule.name] = items.array(
                 rule,
                 tested=f"{rule.record}/{rule.name}" in facts.tested,
-                guarded_elsewhere=f"{rule.record}/{rule.guard}" in facts.tested,
+                guarded_elsewhere=frozenset(name for name in rule.guards if f"{rule.record}/{name}" in facts.tested),
             )
     metrics: dict[str, dict[str, Metric]] = {}
     for listed in rules.metrics:
@@ -119,9 +120,10 @@ def tested_guards(
         RefusedError: 904, they are no counts, or not as many as rows.
     """
     return {
-        (rule.record, rule.guard): guard_counts(update, rule, facts.patients, f"array {rule.record!r}/{rule.name!r}")
+        (rule.record, name): guard_counts(update, rule, name, facts.patients, f"array {rule.record!r}/{rule.name!r}")
         for rule in rules.arrays
-        if rule.guard is not None and f"{rule.record}/{rule.guard}" in facts.tested
+        for name in rule.guards
+        if f"{rule.record}/{name}" in facts.tested
     }
 
 
@@ -139,7 +141,7 @@ def unguarded(rules: MessageTerms) -> tuple[tuple[str, str], ...]:
 
 
 def _guarded(rule: ArrayRule) -> bool:
-    if rule.guard is not None:
+    if rule.guards:
         return True
     if rule.kind in {"sum", "mean"}:
         return rule.contributors is not None and rule.largest_share is not None

@@ -61,13 +61,13 @@ class Items:
     patients: int
     hidden: list[Hidden] = field(default_factory=list)
 
-    def array(self, rule: ArrayRule, *, tested: bool = False, guarded_elsewhere: bool = False) -> Array:
+    def array(self, rule: ArrayRule, *, tested: bool = False, guarded_elsewhere: frozenset[str] = frozenset()) -> Array:
         """One array as it may leave.
 
         Args:
             rule: Its rule.
             tested: Its cells are counts, and judged by their totals over all DIZ.
-            guarded_elsewhere: Its guard's counts are.
+            guarded_elsewhere: Those of its guards whose counts are.
 
         Raises:
             RefusedError: 904, it or a companion is not what the contract says.
@@ -91,8 +91,9 @@ class Items:
             share = self._companion(rule, rule.largest_share)
             _require_rate(share, f"{rule.largest_share!r} of {place}", leeway=_ROUNDING)
             dominated = (share > self.terms.dominance) & ~few
-        if rule.guard is not None and not guarded_elsewhere:
-            few = few | _spread(self._small_rows(rule, place), array.shape, rule.guard_axes)
+        for name in rule.guards:
+            if name not in guarded_elsewhere:
+                few = few | _spread(self._small_rows(rule, name, place), array.shape, rule.guard_axes)
         self._note(place, few=few, dominance=dominated)
         return np.where(few | dominated, array.dtype.type(0), array)
 
@@ -142,9 +143,9 @@ class Items:
                 few = few | ((part > 0) & (part < least))
         return few
 
-    def _small_rows(self, rule: ArrayRule, place: str) -> Mask:
-        """(m,) where one of the guard's counts is above 0 and below min_cell."""
-        counts = guard_counts(self.update, rule, self.patients, place)
+    def _small_rows(self, rule: ArrayRule, name: str, place: str) -> Mask:
+        """(m,) where one of a guard's counts is above 0 and below min_cell."""
+        counts = guard_counts(self.update, rule, name, self.patients, place)
         return np.asarray(((counts > 0) & (counts < self.terms.min_cell)).any(axis=1))
 
     def _companion(self, rule: ArrayRule, name: str) -> Array:
@@ -165,17 +166,16 @@ class Items:
         self.hidden.extend(Hidden(place, why, int(mask.sum())) for why, mask in by_rule.items() if mask.any())
 
 
-def guard_counts(update: Content, rule: ArrayRule, patients: int, place: str) -> Counts:
-    """(m, c) the counts that guard an array.
+def guard_counts(update: Content, rule: ArrayRule, name: str, patients: int, place: str) -> Counts:
+    """(m, c) the counts `name` that guard an array.
 
     Raises:
         RefusedError: 904, they are none, or not as many rows as the array has.
     """
-    assert rule.guard is not None  # noqa: S101  (the callers ask)
-    array, counts = (update.arrays[rule.record][name] for name in (rule.name, rule.guard))
-    found = as_counts(counts, f"{rule.guard!r} of {place}")
+    array, counts = (update.arrays[rule.record][one] for one in (rule.name, name))
+    found = as_counts(counts, f"{name!r} of {place}")
     if {*array.shape[: rule.guard_axes], found.shape[0]} != {found.shape[0]}:
-        raise rejected(f"{place} has not as many rows as its guard {rule.guard!r}")
+        raise rejected(f"{place} has not as many rows as its guard {name!r}")
     if found.max(initial=0) > patients:
         raise rejected(f"{place} claims more patients than there are")
     return found

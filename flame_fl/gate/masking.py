@@ -133,14 +133,20 @@ def guards_of(
     for (record, name), found in counts.items():
         if not found.size:  # no row, so nothing to judge
             continue
-        mine = [rule for rule in rules.arrays if (rule.record, rule.guard) == (record, name)]
-        supplied = any(f"{rule.record}/{rule.name}" not in absent for rule in mine)
-        places = tuple(
-            Rows(start=start, elements=size // len(found) ** rule.guard_axes, axes=rule.guard_axes)
-            for rule in mine
-            for start, size in [starts[rule.record, rule.name]]
-        )
-        guards.append(Guard.of(found if supplied else np.zeros_like(found), places))
+        for zero in (False, True):
+            mine = [
+                rule
+                for rule in rules.arrays
+                if (rule.record, rule.guard_zero if zero else rule.guard) == (record, name)
+            ]
+            supplied = any(f"{rule.record}/{rule.name}" not in absent for rule in mine)
+            places = tuple(
+                Rows(start=start, elements=size // len(found) ** rule.guard_axes, axes=rule.guard_axes)
+                for rule in mine
+                for start, size in [starts[rule.record, rule.name]]
+            )
+            if places:
+                guards.append(Guard.of(found if supplied else np.zeros_like(found), places, zero=zero))
     return tuple(guards)
 
 

@@ -46,18 +46,23 @@ class Guard(Strict):
         shape: (m, c), of the counts.
         counts: They, as base64 of little-endian int64.
         places: Where the rows are.
+        zero: A total of 0 does as well: each is tested for k and for 1.
     """
 
     shape: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
     counts: str
     places: tuple[Rows, ...]
+    zero: bool = False
 
     @classmethod
-    def of(cls, counts: npt.NDArray[np.int64], places: tuple[Rows, ...]) -> "Guard":
+    def of(cls, counts: npt.NDArray[np.int64], places: tuple[Rows, ...], *, zero: bool = False) -> "Guard":
         """Of an array (m, c)."""
         rows, columns = counts.shape
         return cls(
-            shape=(rows, columns), counts=base64.b64encode(counts.astype("<i8").tobytes()).decode(), places=places
+            shape=(rows, columns),
+            counts=base64.b64encode(counts.astype("<i8").tobytes()).decode(),
+            places=places,
+            zero=zero,
         )
 
     @property
@@ -65,9 +70,16 @@ class Guard(Strict):
         """The counts, flat."""
         return np.frombuffer(base64.b64decode(self.counts), "<i8").astype(np.int64)
 
-    def clear(self, vector: Words, reached: Reached) -> None:
-        """Set to zero what a total below k stands behind; `reached` is (m · c)."""
-        kept: Reached = np.asarray(reached.reshape(self.shape).all(axis=1))
+    def clear(self, vector: Words, reached: Reached, more_than_none: Reached) -> None:
+        """Set to zero what a total below k stands behind.
+
+        Args:
+            vector: What leaves.
+            reached: (m · c) which totals reach k.
+            more_than_none: (m · c) which reach 1; empty unless `zero`.
+        """
+        fine = reached | ~more_than_none if self.zero else reached
+        kept: Reached = np.asarray(fine.reshape(self.shape).all(axis=1))
         rows = len(kept)
         for place in self.places:
             size = rows**place.axes * place.elements
@@ -123,12 +135,15 @@ def begin(
         raise MaskError("there is no unused key in this set-up")
     signed = vector.view(np.int32 if vector.itemsize == 4 else np.int64)
     counts = np.concatenate([*[signed[start:end] for start, end in spans], *[guard.cells for guard in guards]])
+    needed = least * (1 + member.colluding)
+    # made-up counts here hide rows and show none, so that a site's one patient may count for all that is needed
+    some = [needed * np.minimum(guard.cells, 1) for guard in guards if guard.zero]
     parties = tuple(sorted(opening.sealed))
     try:
         # a colluder may make up counts, and takes them off again: each counts for k at most, and k of the others stay
-        needed = least * (1 + member.colluding)
-        test = CountTest.of(parties, needed, len(counts), bytes.fromhex(opening.context), max(1, member.colluding))
-        step = Party.start(test, member.party, np.minimum(counts, least) if member.colluding else counts)
+        cells = np.concatenate([np.minimum(counts, least) if member.colluding else counts, *some])
+        test = CountTest.of(parties, needed, len(cells), bytes.fromhex(opening.context), max(1, member.colluding))
+        step = Party.start(test, member.party, cells)
     except InputError as err:
         raise MaskError(f"minimum-count test: {err.message}") from err
     held = Held(
@@ -176,9 +191,12 @@ def take(
     for start, end in held.spans:
         vector[start:end] = np.where(_kept(step.reached[offset : offset + end - start]), vector[start:end], 0)
         offset += end - start
+    first = offset + sum(len(guard.cells) for guard in held.guards)
     for guard in held.guards:
-        guard.clear(vector, step.reached[offset : offset + len(guard.cells)])
-        offset += len(guard.cells)
+        size = len(guard.cells)
+        more_than_none = step.reached[first : first + size * guard.zero]
+        guard.clear(vector, step.reached[offset : offset + size], more_than_none)
+        offset, first = offset + size, first + size * guard.zero
     return held.model_copy(update={"vector": base64.b64encode(vector.tobytes()).decode(), "party": ""}), {}, True
 
 

@@ -157,7 +157,7 @@ def test_every_field_of_the_format_is_stated_above() -> None:
     alternatives = {"length", "min", "max", "one_of", "features_file", "value"}  # to what is stated
     alternatives |= {"blocks", "slot_seconds", "sample_rate", "steps", "clip_share"}  # of other claims
     alternatives |= {"contributors", "largest_share", "denominator", "max_abs"}  # of claims without noise
-    alternatives |= {"guard", "guard_axes"}  # likewise
+    alternatives |= {"guard", "guard_zero", "guard_axes"}  # likewise
     assert unset <= alternatives
 
 

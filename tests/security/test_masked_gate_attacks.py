@@ -259,6 +259,38 @@ def test_a_large_answer_waits_for_its_test_like_a_small_one(tmp_path: Path) -> N
     gates.close()
 
 
+ZERO = {1: [[0, 5], [0, 1], [0, 0], [4, 9]], 2: [[0, 5], [0, 2], [0, 0], [4, 9]], 3: [[0, 5], [0, 1], [1, 0], [4, 9]]}
+"""Totals (0, 15), (0, 4), (1, 0), (12, 27): nobody is in some cells, and one patient or four are in two others."""
+
+
+@pytest.mark.parametrize("colluding", [0, 1])
+def test_a_cell_may_be_empty_and_not_small(tmp_path: Path, colluding: int) -> None:
+    """Rows with four patients, or one, in a cell are in no sum; with nobody in one of theirs the others are.
+
+    Against a colluder everything needs twice as many: there 15 are too few, and the last row has one cell of 12.
+    """
+    sites = 3 if not colluding else 5
+    rule = {"record": "sums", "name": "s", "dtype": "int64", "shape": ["<=9"], "kind": "sum", "max_abs": 1e3}
+    cells = {"record": "sums", "name": "cells", "dtype": "int64", "shape": ["<=9", 2], "kind": "count", "max_abs": 1e3}
+    table = masked_table(
+        sites=sites,
+        messages={"query.rows": {"per_run": 1, "arrays": [rule | {"guard_zero": "cells"}, cells]}},
+        secure_aggregation={"required": True, "min_total": 10, "min_total_of": ["sums/cells"], "colluding": colluding},
+        disclosure=DISCLOSURE,
+    )
+
+    def answer(number: int) -> Content:
+        found = np.array(ZERO.get(number, np.zeros((4, 2))), np.int64)
+        return Content({"sums": {"s": np.array([1, 2, 3, 4], np.int64), "cells": found}})
+
+    gates = MaskedGates(tmp_path / "gates", table, sites=sites, answers=answer).set_up()
+    masked = relay(gates, gates.send("query.rows"))
+    assert isinstance(masked, dict)
+    _, sums = gates.unmask(masked)
+    assert list(sums["sums", "s"]) == ([3, 0, 0, 12] if not colluding else [0, 0, 0, 0])
+    gates.close()
+
+
 def test_without_a_test_each_gate_guards_its_own_rows(rows) -> None:
     """The rows that are small at a site, and would reach k together, are lost too: what the test is for."""
     gates = rows(tested=False)

@@ -357,6 +357,14 @@ class TestGuard:
     def test_what_counts_no_patients_lets_nothing_leave(self, counts: np.ndarray) -> None:
         assert "n" in refused(self.rules(1), arrays={"s": self.square, "n": counts})
 
+    def test_two_guards_of_one_array_both_hold(self) -> None:
+        other = COUNTS | {"name": "cells"}
+        guarded = {"name": "s", "kind": "sum", "guard": "n", "guard_zero": "cells", "shape": ["<=8", "<=8"]}
+        cells = np.array([[0, 0], [0, 0], [0, 4], [0, 0]])
+        done = let_go(contract([guarded, COUNTS, other]), arrays={"s": self.square, "n": self.counts, "cells": cells})
+        assert np.array_equal(done.content.arrays["a"]["s"], self.square * [[1], [0], [0], [0]])
+        assert set(done.content.arrays["a"]) == {"s"}
+
     @pytest.mark.parametrize("axes", [1, 2])
     def test_without_a_patient_there_is_no_small_count(self, axes: int) -> None:
         done = let_go(self.rules(axes), arrays={"s": self.square, "n": np.zeros((4, 2), np.int64)})
