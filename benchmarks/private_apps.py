@@ -3,9 +3,10 @@
     python benchmarks/private_apps.py methylation-age-private [--seeds 10]
     python benchmarks/private_apps.py gene-expression-private [--seeds 5]
     python benchmarks/private_apps.py gwas-private [--seeds 5]
+    python benchmarks/private_apps.py multimodal-imaging-private [--seeds 3]
 
 Five virtual DIZ, secure aggregation, in-process sandboxes, noise from the operating system. A seed deals the patients
-out anew (genes and variants: draws synthetic ones anew). Writes the app's `curve.json` and `curve.png`; the tables in
+out anew (but for the clock: draws synthetic ones anew). Writes the app's `curve.json` and `curve.png`; the tables in
 its README are of these figures, which a test compares. Beforehand `make` must have installed the apps.
 """
 
@@ -21,6 +22,7 @@ from typing import Any
 APPS = Path(__file__).parents[1] / "use_cases"
 FLAME = Path(sys.executable).with_name("flame")
 NODES, PATIENTS, COHORTS = 5, (600, 6000), (6000, 30_000)
+SCANS = (1000, 5000)
 Run = dict[str, float | None]
 
 
@@ -102,10 +104,32 @@ def variants(at: Path, seeds: int) -> list[Run]:
     return runs
 
 
+def scans(at: Path, seeds: int) -> list[Run]:
+    """Age from volumes: errors by number of patients and epsilon."""
+    from multimodal_imaging_private import prepare, terms
+    from multimodal_imaging_private.compare import score
+
+    runs = []
+    for seed, patients, epsilon in [(s, n, e) for s in range(1, seeds + 1) for n in SCANS for e in terms.EPSILONS]:
+        data, app, run = (at / f"{what}-{patients}-{seed}" for what in ("data", f"app-{epsilon:g}", f"run-{epsilon:g}"))
+        if not data.exists():
+            table, volumes = prepare.packaged(patients, NODES, seed)
+            prepare.write(table, volumes, data, nodes=NODES, seed=seed, made_up=True)
+        terms.write(APPS / "multimodal-imaging-private", epsilon, round(patients * 0.8 / NODES), app)
+        simulate(app, data, run, seed)
+        found = {name: round(value, 4) for name, value in score(run, data).items()}
+        runs.append({"epsilon": epsilon, "patients": patients, "seed": seed, **found})
+        print(runs[-1], flush=True)
+    return runs
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("app", choices=["methylation-age-private", "gene-expression-private", "gwas-private"])
-    parser.add_argument("--seeds", type=int, help="instead of 10 (clock) or 5 (genes, variants); at least 2")
+    parser.add_argument(
+        "app",
+        choices=["methylation-age-private", "gene-expression-private", "gwas-private", "multimodal-imaging-private"],
+    )
+    parser.add_argument("--seeds", type=int, help="instead of 10 (clock), 5 (genes, variants) or 3 (scans); at least 2")
     wanted = parser.parse_args()
     if wanted.app.startswith("methylation"):
         from methylation_age_private import price
@@ -115,6 +139,10 @@ def main() -> None:
         from gwas_private import price
 
         measure, seeds = variants, wanted.seeds or 5
+    elif wanted.app.startswith("multimodal"):
+        from multimodal_imaging_private import price
+
+        measure, seeds = scans, wanted.seeds or 3
     else:
         from gene_expression_private import price
 
