@@ -66,11 +66,11 @@ class VariantSums:
 
     @classmethod
     def of(cls, sums: Mapping[str, npt.NDArray[Any]]) -> "VariantSums":
-        """From the summed answers of ``gwas_linear``; imputed calls are added to the counts."""
-        g, gg = (np.asarray(sums[name], dtype=np.float64) for name in ("g", "gg"))
-        imputed = sums["imputed"]
-        rest = (np.asarray(sums[name], dtype=np.float64) for name in ("zg", "gy", "mzz", "mzy", "myy"))
-        return cls(g + imputed[:, 0], gg + imputed[:, 1], *rest)
+        """From the summed answers of ``gwas_linear``."""
+        return cls(*(np.asarray(sums[name], dtype=np.float64) for name in _OF_A_VARIANT))
+
+
+_OF_A_VARIANT = ("g", "gg", "zg", "gy", "mzz", "mzy", "myy")
 
 
 @dataclass(frozen=True, eq=False)

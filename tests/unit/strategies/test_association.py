@@ -21,7 +21,6 @@ def sums_of(z, y, g):
         {
             "g": copies.sum(axis=0).astype(np.int64),
             "gg": (copies**2).sum(axis=0).astype(np.int64),
-            "imputed": np.zeros((g.shape[1], 2)),
             "zg": copies.T @ z[:, 1:],
             "gy": copies.T @ y,
             "mzz": lost @ (z[:, upper[0]] * z[:, upper[1]]),

@@ -105,6 +105,23 @@ class Study:
         age = self.age[self.complete()]
         return {"centre": np.array([age.mean(), 0.0]), "scale": np.array([age.std(), 1.0])}
 
+    def withheld(self, variant: int, least: int) -> bool:
+        """Whether few but some have one of the genotypes, leave the test, or are left, of a level, or of the cases.
+
+        Missing calls are imputed.
+        """
+        of, g = self.complete(), self.calls[:, variant].astype(int)
+        tested = np.zeros(len(of), dtype=bool)
+        for node in np.unique(self.owner):
+            own = of & (self.owner == node)
+            if (known := own & (g >= 0)).any():
+                g[own & (g < 0)] = np.bincount(g[known]).argmax()
+                tested |= own
+        kinds = [self.batch == code for code in range(3)] + [self.disease == code for code in (1, 2)]
+        most = [(tested & kind).sum() for kind in kinds] + [(tested & (self.calls[:, variant] >= 0)).sum()]
+        some = [(tested & (g == copies)).sum() for copies in range(3)] + [(of & ~tested & kind).sum() for kind in kinds]
+        return min(most) < least or any(0 < count < least for count in some)
+
     def pooled(self, variant: int | None = None, *, impute: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Columns and outcome of the samples that a variant's test is of, the genotype last."""
         of, arrays = self.complete(), self.design()
@@ -117,7 +134,7 @@ class Study:
                     own = of & (self.owner == node)
                     known = own & (g >= 0)
                     if known.any():
-                        g[own & (g < 0)] = g[known].mean()
+                        g[own & (g < 0)] = np.bincount(g[known].astype(int)).argmax()
             of = of & (g >= 0)
             columns.append(g)
         return np.column_stack(columns)[of], (self.disease == 2)[of] * 1.0
@@ -146,7 +163,7 @@ class Asked:
     Attributes:
         sites: The DIZ.
         settings: The run's.
-        min_total: Rows with fewer carriers of an allele over all DIZ are withheld.
+        min_total: Rows with fewer carriers of an allele over all DIZ are withheld, or of a class of people, but some.
         grid: What sums are rounded to; 0 for nothing.
         seen: Message types and how many rows were asked.
     """
@@ -166,11 +183,11 @@ class Asked:
         self.seen.append((query, len(arrays["coefficients"])))
         answers = [site_logistic.ANSWERS[query](site, request, self.settings) for site in self.sites]
         total = {name: np.sum([answer[name] for answer in answers], axis=0) for name in answers[0]}
-        few = {
-            name: (total.pop(name) < self.min_total).any(axis=1) for name in ("carriers", "missing") if name in total
-        }
+        carriers, classes = total.pop("carriers"), total.pop("classes")
+        some = ((classes > 0) & (classes < self.min_total)).any(axis=1)
+        few = (carriers < self.min_total).any(axis=1)
         for name, array in total.items():
-            array[few["missing" if name.startswith("left") else "carriers"]] = 0
+            array[some if name.startswith("left") else some | few] = 0
             if self.grid and array.dtype.kind == "f":
                 np.copyto(array, np.round(array / self.grid) * self.grid)
         return total
@@ -178,7 +195,7 @@ class Asked:
 
 def asked(of: Study, *, min_total: int = 1, grid: float = 0.0, **said: Any) -> Asked:
     """The exchange of a study under some settings."""
-    return Asked(of.sites(), settings_of(**said), min_total, grid)
+    return Asked(of.sites(), settings_of(**{"min_carriers": max(min_total, 1), **said}), min_total, grid)
 
 
 def changed(of: Study, **said: np.ndarray) -> Study:

@@ -26,6 +26,9 @@ class Memory:
     def samples(self) -> int:
         return len(self.calls)
 
+    def without(self, absent: np.ndarray) -> "Memory":
+        return Memory(self.calls, np.where(absent, ABSENT, self.harmony).astype(np.int8))
+
     def read(self, start: int, stop: int) -> np.ndarray:
         return self.pick(np.arange(start, stop))
 

@@ -186,7 +186,7 @@ def panel_of(chromosome: Sequence[int]) -> Panel:
         position=np.arange(1, size + 1, dtype=np.int64) * 1000,
         ref=np.array(["A"] * size, dtype=np.object_),
         alt=np.array(["G"] * size, dtype=np.object_),
-        alt_frequency=np.full(size, np.nan, dtype=np.float32),
+        alt_frequency=np.full(size, 0.5, dtype=np.float32),
         stored_ids=np.array([f"v{number}" for number in range(size)], dtype=np.object_),
     )
 

@@ -25,6 +25,7 @@ class Checked:
     passed: npt.NDArray[np.bool_]
     alt_frequency: npt.NDArray[np.float64]
     sites: npt.NDArray[np.int16]
+    missing: npt.NDArray[np.float64]
     nodes: tuple[int, ...] = ()
     fingerprint: str = ""
 
@@ -34,7 +35,8 @@ def checked(calls: npt.NDArray[np.int8], sites: int = 5) -> Checked:
     called = calls >= 0
     frequency = np.where(called, calls, 0).sum(axis=0) / np.maximum(2 * called.sum(axis=0), 1)
     p = calls.shape[1]
-    return Checked(np.ones(p, dtype=bool), frequency, np.full(p, sites, dtype=np.int16))
+    missing = (~called).mean(axis=0)
+    return Checked(np.ones(p, dtype=bool), frequency, np.full(p, sites, dtype=np.int16), missing)
 
 
 def structured(
@@ -106,10 +108,17 @@ def exchange_of(sites: list[Site], settings: Settings) -> SiteExchange:
     return SiteExchange(sites, settings, ANSWERS)
 
 
-def standardised(calls: npt.NDArray[np.int8], variants: Any) -> npt.NDArray[np.float64]:
-    """(n, m) the pooled matrix of `ld_run.Common` variants."""
-    own = calls[:, variants.index]
-    return np.where(own < 0, 0.0, (own - variants.mean) / variants.scale)
+def standardised(
+    calls: npt.NDArray[np.int8], variants: Any, of_site: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.float64]:
+    """(n, m) the pooled matrix of `ld_run.Common` variants, a missing call being its DIZ's most frequent one."""
+    own = calls[:, variants.index].astype(np.float64)
+    for number in np.unique(of_site) if of_site is not None else ():
+        mine = own[of_site == number]
+        often = np.stack([(mine == copies).sum(axis=0) for copies in range(3)]).argmax(axis=0)
+        own[of_site == number] = np.where(mine < 0, often, mine)
+    assert (own >= 0).all()
+    return np.asarray((own - variants.mean) / variants.scale)
 
 
 def inflation(t: npt.NDArray[np.float64]) -> float:

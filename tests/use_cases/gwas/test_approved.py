@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.use_cases.gwas.made import panel
 
-PANEL = panel([1] * 600 + [2] * 400)
+PANEL = panel([1] * 600 + [2] * 400, np.where(np.arange(1000) == 998, 0.01, 0.4))
 
 
 def components(count: int = 300, k: int = 4) -> dict[str, np.ndarray]:
@@ -80,6 +80,50 @@ def test_a_range_is_of_one_chromosome(settings):
         ask(settings, start=590, stop=610)
 
 
+@pytest.mark.parametrize("name", [*approved.WEIGHED, "index"])
+def test_only_common_variants_take_weights(settings, name):
+    query = "score_check" if name == "index" else "gwas_linear"
+    chosen = settings(analysis="score" if name == "index" else "linear")
+    if name != "pc_index":  # whose other arrays belong to it
+        check(query, Request({}, {"centre": np.zeros(2), name: np.array([997])}), chosen, PANEL)
+    with pytest.raises(InputError, match="1 of the 2 variants"):
+        check(query, Request({}, {"centre": np.zeros(2), name: np.array([997, 998])}), chosen, PANEL)
+    rows = {"centre": np.zeros(2), "index": np.array([998])}  # rows of a chunk, which the guard protects
+    check("gwas_linear", Request({}, rows), chosen, PANEL)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"pc_mean": np.full(300, 2.1)}, "outside 0 to 2"),
+        ({"pc_mean": np.full(300, -0.1)}, "outside 0 to 2"),
+        ({"mean": np.full(3, 1e300)}, "outside 0 to 2"),
+        ({"pc_scale": np.full(300, 1e-3)}, "outside 0.01 to 10"),
+        ({"ridge_scale": np.full(300, 11.0)}, "outside 0.01 to 10"),
+        ({"pc_spread": np.full(4, 1e308)}, "outside 0.001 to 10000"),
+        ({"loadings": np.full((300, 4), 1e200)}, "'loadings' lies outside"),
+        ({"loadings": np.full((300, 4), 1e-200)}, "'loadings' lies outside"),
+        ({"basis": np.full((300, 4), 1e4)}, "'basis' lies outside"),
+        ({"loco_weights": np.full((3, 5), -101.0)}, "'loco_weights' is beyond 100"),
+        ({"loco_z": np.full((5, 3), 1e9)}, "'loco_z' is beyond 100"),
+        ({"centre": np.array([1e7, 0.0])}, "beyond 1e"),
+        ({"scale": np.array([1e-7, 1.0])}, "scales are not from"),
+        ({"scale": np.array([1e7, 1.0])}, "scales are not from"),
+    ],
+)
+def test_numbers_are_of_a_size_that_a_fit_has(settings, change, message):
+    with pytest.raises(InputError, match=message):
+        ask(settings, arrays=design(**change))
+
+
+def test_a_logistic_model_s_covariates_have_no_small_scale(settings):
+    """Within the limit of coefficients, a small one cuts between neighbouring ages."""
+    small = design(scale=np.array([0.4, 1.0]))
+    ask(settings, arrays=small)
+    with pytest.raises(InputError, match=r"scales are not from 0\.5"):
+        ask(settings, "gwas_null", arrays=small, analysis="logistic")
+
+
 @pytest.mark.parametrize("name", approved.INDICES)
 @pytest.mark.parametrize(
     "index",
@@ -120,9 +164,9 @@ def test_words_are_no_numbers(settings):
     [
         ({"centre": np.zeros(3)}, "'centre' does not belong"),
         ({"scale": np.ones(1)}, "'scale' does not belong"),
-        ({"scale": np.array([1.0, 0.0])}, "not above 0"),
-        ({"pc_scale": np.full(300, -1.0)}, "not above 0"),
-        ({"pc_spread": np.zeros(4)}, "not above 0"),
+        ({"scale": np.array([1.0, 0.0])}, "scales are not from"),
+        ({"pc_scale": np.full(300, -1.0)}, "outside 0.01"),
+        ({"pc_spread": np.zeros(4)}, "outside 0.001"),
         ({"pc_spread": np.ones(5)}, "not those of the approved run config"),
         ({"loadings": np.ones((300, 5))}, "not those of the approved run config"),
         ({"loadings": np.ones((299, 4))}, "not those of the approved run config"),

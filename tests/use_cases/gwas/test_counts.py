@@ -85,13 +85,15 @@ def test_a_haploid_call_of_one_copy_is_missing(code, counts, males):
     assert found["counts"].tolist() == [counts]
     assert found["males"].tolist() == [males]
     alt, ref = counts[1] + counts[2] + males[1], counts[0] + counts[1] + males[0]
-    assert found["carriers"].tolist() == [[alt, ref]]
+    assert found["carriers"].tolist() == [[alt, ref, 1]]
 
 
 def test_controls_are_counted_where_they_are_asked_for():
     site = made.site(ONE, numbers={"y": [1, 1, 2, 2, 1]}, sex=SEX)
     disease = {"analysis": "logistic", "cases": "2", "covariates": ()}
-    assert ask(site, settings_of(**disease, hwe_in="controls"))["controls"].tolist() == [[1, 1, 1]]
+    found = ask(site, settings_of(**disease, hwe_in="controls"))
+    assert found["controls"].tolist() == [[1, 1, 1]]
+    assert found["carriers"].tolist() == [[4, 3, 3, 2, 1]]  # and controls, cases, a DIZ
     assert ask(site, settings_of(**disease))["controls"].tolist() == [[0, 0, 0]]
 
 

@@ -103,7 +103,7 @@ def components(**changed):
 
 def test_principal_components_are_made_of_the_diz_s_genotypes():
     found = design(a_site(), components(), settings_of(covariates=(), pcs=2))
-    x = np.column_stack([(CALLS[:5, 0] - 1.0) / 0.5, np.where(CALLS[:5, 2] < 0, 0, (CALLS[:5, 2] - 0.5) / 2)])
+    x = np.column_stack([(CALLS[:5, 0] - 1.0) / 0.5, (np.where(CALLS[:5, 2] < 0, 2, CALLS[:5, 2]) - 0.5) / 2])
     assert_allclose(found.z[:, 1:], x @ [[1, 0], [0.5, 2]] / [1, 4])
 
 

@@ -10,7 +10,7 @@ from gwas import panel_command
 from gwas.errors import InputError
 from gwas.panel import Panel, X, chromosome_code, chromosome_name, load_panel
 from gwas.panel_file import check, decode, encode
-from gwas.synthetic import make_panel
+from gwas.synthetic import make, make_panel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -198,7 +198,10 @@ def panels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_panel_is_made_of_a_bim(panels, tmp_path):
     """Rows without alleles or a known chromosome are left out, and one that equals another up to strand."""
     (tmp_path / "x.bim").write_text(BIM)
-    text = panel_command.write_panel("ours", [tmp_path / "x.bim"], "GRCh38", None, "t", "o")
+    with pytest.raises(InputError, match="No variant has a frequency"):
+        panel_command.write_panel("ours", [tmp_path / "x.bim"], "GRCh38", None, "t", "o")
+    (tmp_path / "x.afreq").write_text("#CHROM\tPOS\tID\tREF\tALT\tALT_FREQS\n1\t100\trs1\tG\tA\t0.25\n")
+    text = panel_command.write_panel("ours", [tmp_path / "x.bim"], "GRCh38", tmp_path / "x.afreq", "t", "o")
     made = decode("ours", (panels / "ours.json").read_text())
 
     assert [made.key(row) for row in range(made.size)] == ["1:50:C:A", "1:100:G:A"]
@@ -224,11 +227,25 @@ def test_a_panel_is_made_of_a_table_with_frequencies(panels, tmp_path):
 
 
 def test_a_panel_is_made_of_prepared_folders(panels, prepared):
-    panel_command.write_panel("ours", [prepared(uneven=True)], "made-up", None, "t", "o")
+    panel_command.write_panel("ours", [prepared(uneven=True)], "made-up", None, "t", "o", counted=True)
     made, shipped = decode("ours", (panels / "ours.json").read_text()), load_panel("synthetic")
 
     assert made.id.tolist() == shipped.id.tolist()
     np.testing.assert_array_equal(made.alt, shipped.alt)  # the first DIZ has them as the panel
+    assert np.abs(made.alt_frequency - shipped.alt_frequency)[shipped.chromosome <= 22].mean() < 0.05
+
+
+def test_alleles_are_counted_where_a_frequency_is_not_known(panels, prepared):
+    """Of all samples of all files, whichever allele a file counts, to two decimals."""
+    shipped = replace(load_panel("synthetic"), alt_frequency=np.full(4000, np.nan, dtype=np.float32))
+    folder = prepared()
+    files = sorted(folder.glob("*/genotypes/genotypes.bim"))
+    found = panel_command.with_counts(shipped, files).alt_frequency
+    calls = make(nodes=5, seed=1).calls
+    true = np.where(calls >= 0, calls, 0).sum(axis=0) / (2 * (calls >= 0).sum(axis=0))
+    np.testing.assert_allclose(found, true, atol=0.0051)
+    with pytest.raises(InputError, match=r"is no \.bim"):
+        panel_command.with_counts(shipped, [folder / "prepared.json"])
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def found(tmp_path_factory):
     exchange = exchange_of(study.sites(tmp_path_factory.mktemp("sites"), shuffled=True), asked)
     quality = checked(study.calls)
     result = components(exchange, study.panel, asked, quality)
-    return study, asked, exchange, result, standardised(study.calls, result.variants)
+    return study, asked, exchange, result, standardised(study.calls, result.variants, study.sheet["site"].to_numpy())
 
 
 def test_the_space_is_that_of_the_pooled_decomposition(found):
@@ -91,7 +91,7 @@ def test_variants_that_a_diz_lacks_are_left_out(found):
     study, asked, _, _, _ = found
     quality = checked(study.calls)
     quality.sites[::2] = 4
-    assert (common(study.panel, quality, asked.pca_maf).index % 2 == 1).all()
+    assert (common(study.panel, quality, asked).index % 2 == 1).all()
 
 
 def test_rows_that_the_gate_withholds_leave_the_basis_too(found):
@@ -133,33 +133,6 @@ def test_notes_say_when_the_space_is_not_determined_or_the_hub_learns_much(found
     assert "hardly set apart" in replace(few, converged=False).notes()[1]
 
 
-def carriers_genome(fewest, who=23):
-    """Sums for a basis of a variant that one patient carries, what a hub reads from them, and that patient's calls."""
-    rng = np.random.default_rng(0)
-    calls = rng.binomial(2, 0.4, (60, 130)).astype(np.int8)
-    calls[:, 7] = 0
-    calls[who, 7] = 1
-    mean = calls.mean(axis=0)
-    scale = np.sqrt(mean * (1 - mean / 2))
-    basis = np.zeros((130, 1))
-    basis[7] = 1
-    arrays = {"pca_index": np.arange(130), "pca_mean": mean, "pca_scale": scale, "basis": basis}
-    parts = np.array_split(np.arange(60), 3)
-    diz = [site(calls[rows], numbers={"y": rows, "age": rows}) for rows in parts]
-    asked = settings_of(pcs=2, min_carriers=fewest)
-    sums = sum(site_pca.gwas_pca(each, Request({}, arrays), asked)["product"][:, 0] for each in diz)
-    return sums, mean + sums * scale * scale[7], calls[who]
-
-
-def test_a_basis_of_one_carrier_does_not_read_the_carrier():
-    """Without the rule, sums over all DIZ are the genotypes of the one who carries a variant."""
-    for who in (23, 25, 51):
-        _, read, genome = carriers_genome(1, who)
-        assert_allclose(read, genome, atol=1e-9)
-    assert_allclose(carriers_genome(10, 23)[0], carriers_genome(10, 25)[0], atol=1e-9)
-    assert_allclose(carriers_genome(10, 23)[0], carriers_genome(10, 51)[0], atol=1e-9)
-
-
 def test_two_variants_that_differ_in_one_patient_still_read_that_patient():
     """What the rule does not prevent, and the modules say so: both variants are common."""
     rng = np.random.default_rng(1)
@@ -179,27 +152,19 @@ def test_two_variants_that_differ_in_one_patient_still_read_that_patient():
     assert_allclose((mean + sums / apart)[others], calls[60, others], atol=1e-9)
 
 
-def test_an_allele_that_few_carry_at_a_diz_is_nobody_s():
-    calls = np.zeros((30, 7), dtype=np.int8)
-    calls[:9, 1] = 1  # 9 carriers of alt
-    calls[:10, 2] = 1
-    calls[:21, 3] = 2  # 9 carriers of ref
-    calls[0, 4] = -1
-    calls[:, 5] = -1
-    calls[:7, 5] = 1  # 7 carriers of both
-    calls[:, 6] = 1
-    calls[3, 2] = -1
-    x = site_scaled.scaled(calls, np.full(7, 0.5), np.full(7, 0.25), fewest=9)
-    assert_allclose(x[:, [0, 4]], -2)
-    assert_allclose(x[:, 1], np.where(np.arange(30) < 9, 2, -2))
-    x = site_scaled.scaled(calls, np.full(7, 0.5), np.full(7, 0.25), fewest=10)
-    assert_allclose(x[:, [0, 1, 2, 4]], -2)  # a call is missing: of 2, 9 carriers are left
-    assert_allclose(x[:, 3], 6)
-    assert_allclose(x[:, 5], 0)
-    assert_allclose(x[:, 6], 2)
-    x = site_scaled.scaled(calls, np.full(7, 0.5), np.full(7, 0.25), fewest=1)
-    assert x[0, 4] == 0 == x[3, 2] == x[20, 5]
-    assert_allclose(x[:9, 1], 2)
+def test_a_missing_call_is_the_most_frequent_one_whatever_the_mean():
+    calls = np.array([[0, -1, 2], [0, 1, 2], [1, 1, -1], [-1, 2, 1], [1, 0, -1]], dtype=np.int8)
+    full = np.array([[0, 1, 2], [0, 1, 2], [1, 1, 2], [0, 2, 1], [1, 0, 2]])
+    for mean in (0.0, 0.7):
+        x = site_scaled.scaled(calls, np.full(3, mean), np.full(3, 0.25))
+        assert_allclose(x, (full - mean) / 0.25)
+    assert not site_scaled.filled(np.full((4, 2), -1, dtype=np.int8)).any()
+
+
+def test_only_common_autosomal_variants_of_the_panel_take_weights():
+    of = panel([1, 1, 1, 1, 22, 23, 25], [0.04, 0.05, 0.95, np.nan, 0.5, 0.5, 0.5])
+    found = site_scaled.weighable(of, settings_of(pca_maf=0.05))
+    assert np.flatnonzero(found).tolist() == [1, 2, 4]
 
 
 @pytest.mark.parametrize(
@@ -269,14 +234,15 @@ def test_measured_genotypes(prepared, settings, tmp_path):
     exchange = exchange_of(sites, asked)
     result = components(exchange, sites[0].panel, asked, quality)
     assert result.converged
-    X = standardised(calls, result.variants)
+    of_site = np.repeat(np.arange(5), [each.samples for each in sites])
+    X = standardised(calls, result.variants, of_site)
     assert subspace_angle(result.loadings, np.linalg.svd(X, full_matrices=False)[2][:4].T) <= 1e-6
 
     n = len(calls)
     sheet = {"iid": [f"S{row}" for row in range(n)], "sex": 1, "y": 0.0, "age": 1.0, "site": 0}
     study = Study(calls, sites[0].panel, pd.DataFrame(sheet))
     stem, names = study.write(tmp_path / "all"), sites[0].panel.id
-    candidates = common(sites[0].panel, quality, asked.pca_maf)
+    candidates = common(sites[0].panel, quality, asked)
     (tmp_path / "candidates").write_text("\n".join(names[candidates.index]))
     window = ["--indep-pairwise", str(asked.ld_window), str(asked.ld_step), str(asked.ld_r2)]
     plink("plink2", stem, "--extract", str(tmp_path / "candidates"), *window)

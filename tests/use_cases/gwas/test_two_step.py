@@ -35,7 +35,7 @@ def fitted(tmp_path_factory):
     sites = study.sites(tmp_path_factory.mktemp("sites"), shuffled=True)
     exchange = exchange_of(sites, ASKED)
     null = moments(exchange, ASKED)
-    variants = common(study.panel, checked(study.calls), ASKED.pca_maf)
+    variants = common(study.panel, checked(study.calls), ASKED)
     loco = step_one(exchange, blocks_of(variants, study.panel, ASKED), ASKED, null.arrays)
     return study, sites, exchange, null, loco
 
@@ -53,7 +53,7 @@ def twin(study, null, variants, fold) -> dict[int, np.ndarray]:
         padded = np.vstack([x, np.sqrt(weight) * np.eye(x.shape[1])])
         return np.linalg.lstsq(padded, np.concatenate([t, np.zeros(x.shape[1])]), rcond=None)[0]
 
-    X, y = rest(standardised(study.calls, variants)), rest(y)
+    X, y = rest(standardised(study.calls, variants, study.sheet["site"].to_numpy())), rest(y)
     chromosome = study.panel.chromosome[variants.index]
     columns, of_column = [], []
     for code in np.unique(chromosome):
@@ -192,36 +192,38 @@ def test_one_chromosome_or_too_many_blocks_are_said(fitted):
 @pytest.fixture
 def diz():
     """One DIZ with two chromosomes, and a right question about level 1."""
-    calls = np.random.default_rng(0).binomial(2, 0.4, (60, 6)).astype(np.int8)
-    each = site(calls, of=panel([1, 1, 1, 1, 2, 2]), numbers={"y": np.arange(60.0), "age": np.ones(60)})
+    calls = np.random.default_rng(0).binomial(2, 0.4, (60, 60)).astype(np.int8)
+    each = site(calls, of=panel([1] * 40 + [2] * 20), numbers={"y": np.arange(60.0), "age": np.ones(60)})
     arrays = {
-        "ridge_index": np.arange(6),
-        "ridge_mean": np.full(6, 0.8),
-        "ridge_scale": np.ones(6),
+        "ridge_index": np.arange(60),
+        "ridge_mean": np.full(60, 0.8),
+        "ridge_scale": np.ones(60),
         "centre": np.zeros(2),
         "scale": np.ones(2),
     }
-    return each, arrays, {**arrays, "block": np.array([0, 0, 1, 1, 2, 2]), "weights": np.ones((6, 4))}
+    return each, arrays, {**arrays, "block": np.repeat([0, 1, 2], 20), "weights": np.ones((60, 4))}
 
 
-TWO = replace(ASKED, ridge=(0.2, 0.5), folds=2, blocks=4)
+TWO = replace(ASKED, ridge=(0.2, 0.5), folds=2, blocks=40)
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"block": np.array([0, 0, 1, 1, 1, 2])}, "of one chromosome"),
-        ({"block": np.array([0, 0, 1, 1, 3, 3])}, "in order"),
-        ({"block": np.array([1, 1, 2, 2, 3, 3])}, "which variant"),
+        ({"block": np.repeat([0, 1, 2], [20, 30, 10])}, "of one chromosome"),
+        ({"block": np.repeat([0, 1, 3], 20)}, "in order"),
+        ({"block": np.repeat([1, 2, 3], 20)}, "which variant"),
         ({"block": np.zeros(3, dtype=np.int64)}, "which variant"),
-        ({"weights": np.ones((6, 3))}, "shape"),
-        ({"weights": np.full((6, 4), np.inf)}, "finite"),
-        ({"ridge_index": np.array([0, 1, 2, 3, 4, 4])}, "each once"),
+        ({"block": np.repeat([0, 1, 2, 3], [20, 19, 1, 20])}, "fewer than 20 variants"),
+        ({"weights": np.ones((60, 3))}, "shape"),
+        ({"weights": np.full((60, 4), np.inf)}, "finite"),
+        ({"weights": np.full((60, 4), -1001.0)}, "beyond 1000"),
+        ({"ridge_index": np.append(np.arange(59), 58)}, "each once"),
     ],
 )
 def test_blocks_that_no_fit_has_are_refused(diz, change, text):
     each, _, right = diz
-    assert gwas_level1(each, Request({}, right), TWO)["ww"].shape == (2, 21)
+    assert gwas_level1(each, Request({}, right), TWO)["ww"].shape == (1, 2, 21)
     with pytest.raises(InputError, match=text):
         gwas_level1(each, Request({}, {**right, **change}), TWO)
 
@@ -229,11 +231,11 @@ def test_blocks_that_no_fit_has_are_refused(diz, change, text):
 def test_a_block_is_of_few_neighbours(diz):
     each, arrays, _ = diz
     with pytest.raises(InputError, match="of one chromosome"):
-        gwas_ridge(each, Request({}, arrays), replace(TWO, blocks=6))
-    less = {name: array[:4] if name.startswith("ridge") else array for name, array in arrays.items()}
-    assert gwas_ridge(each, Request({}, less), TWO)["xx"].shape == (4, 4, 2)
-    with pytest.raises(InputError, match="at most 3"):
-        gwas_ridge(each, Request({}, less), replace(TWO, blocks=3))
+        gwas_ridge(each, Request({}, arrays), replace(TWO, blocks=60))
+    less = {name: array[:40] if name.startswith("ridge") else array for name, array in arrays.items()}
+    assert gwas_ridge(each, Request({}, less), TWO)["xx"].shape == (40, 40, 2)
+    with pytest.raises(InputError, match="at most 39"):
+        gwas_ridge(each, Request({}, less), replace(TWO, blocks=39))
 
 
 def test_sums_over_folds_are_those_of_all_samples(diz):
@@ -247,12 +249,31 @@ def test_sums_over_folds_are_those_of_all_samples(diz):
     assert answer["n"].min() > 15
 
 
+def test_guards_count_carriers_and_levels_by_fold(diz):
+    each, arrays, right = diz
+    few = replace(each, codes={"batch": np.arange(60) // 50}, levels={"batch": ("a", "b")})
+    asked = replace(TWO, covariates=("age", "batch"), levels={"batch": ("a", "b")})
+    less = {name: array[:4] if name.startswith("ridge") else array for name, array in arrays.items()}
+    answer, fold = gwas_ridge(few, Request({}, less), asked), folds(few, asked)
+    calls, late = few.genotypes.calls[:, :4], np.arange(60) >= 50
+    for k in range(2):
+        of = fold == k
+        assert answer["carriers"][:, 2 * k].tolist() == (calls[of] > 0).sum(axis=0).tolist()
+        assert answer["carriers"][:, 2 * k + 1].tolist() == (calls[of] < 2).sum(axis=0).tolist()
+        groups = [(of & ~late).sum(), (of & late).sum()]
+        assert answer["classes"][0, 2 * k : 2 * k + 2].tolist() == groups
+    assert (answer["row_classes"] == answer["classes"]).all()
+    assert answer["row_classes"].shape == (4, 4)
+    level = gwas_level1(few, Request({}, right), asked)
+    assert level["classes"].tolist() == answer["classes"].tolist()
+
+
 def loco_arrays(**change):
     arrays = {
-        "loco_index": np.arange(6),
-        "loco_mean": np.full(6, 0.8),
-        "loco_scale": np.ones(6),
-        "loco_weights": np.ones((6, 2)),
+        "loco_index": np.arange(60),
+        "loco_mean": np.full(60, 0.8),
+        "loco_scale": np.ones(60),
+        "loco_weights": np.ones((60, 2)),
         "loco_z": np.zeros((2, 2)),
         "loco_chromosome": np.array([1]),
     }
@@ -261,16 +282,15 @@ def loco_arrays(**change):
 
 def test_predictions_leave_the_tested_chromosome_out(diz):
     each, arrays, _ = diz
-    request = Request({"start": 0, "stop": 4}, {**arrays, **loco_arrays()})
+    request = Request({"start": 0, "stop": 40}, {**arrays, **loco_arrays()})
     samples = design(each, request, TWO)
     made = offset(each, request, TWO, samples)
-    assert_allclose(made, (each.genotypes.calls[:, 4:] - 0.8).sum(axis=1))
+    assert_allclose(made, (each.genotypes.calls[:, 40:] - 0.8).sum(axis=1), atol=1e-12)
     assert not offset(each, Request({}, arrays), TWO, samples).any()
     for config, change, text in (
-        ({"start": 4, "stop": 6}, {}, "does not leave out"),
-        ({}, {"loco_weights": np.ones((6, 3))}, "shape"),
+        ({"start": 40, "stop": 60}, {}, "does not leave out"),
+        ({}, {"loco_weights": np.ones((60, 3))}, "shape"),
         ({}, {"loco_z": np.zeros((2, 3))}, "shape"),
-        ({}, {"loco_weights": np.full((6, 2), 1e6)}, "standard deviations"),
     ):
         with pytest.raises(InputError, match=text):
             offset(each, Request(config, {**arrays, **loco_arrays(**change)}), TWO, samples)

@@ -66,7 +66,13 @@ def _panel(options: argparse.Namespace) -> None:
         sys.stdout.write(panel_command.show_panel(options.name, 20) + "\n")
         return
     text = panel_command.write_panel(
-        options.name, options.variants or [], options.build, options.frequency, options.title, options.origin
+        options.name,
+        options.variants or [],
+        options.build,
+        options.frequency,
+        options.title,
+        options.origin,
+        counted=options.count,
     )
     sys.stdout.write(text + "\n")
 
@@ -111,6 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--variants", type=Path, nargs="+", help=".bim, .pvar, .vcf, a table, or prepared folders")
     command.add_argument("--build", choices=BUILDS, default="", help="genome build of the positions")
     command.add_argument("--frequency", type=Path, help="frequencies of a reference population (plink2 --freq)")
+    command.add_argument("--count", action="store_true", help="count unknown frequencies in the .bed beside each .bim")
     command.add_argument("--title", default="Variants of our study", help="what the variants are")
     command.add_argument("--origin", default="own list", help="where the list comes from")
     command.add_argument("--show", action="store_true", help="print the panel of this name instead")

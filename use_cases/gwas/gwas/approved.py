@@ -3,8 +3,10 @@
 Masks hide which DIZ a number comes from, not what was asked. A hub that may choose freely asks for sums that are about
 one patient: a range of one variant that one patient carries, a principal component that is one patient's indicator. So
 each question is held to the run config, which a DIZ approves: the analysis's own queries, its columns, its chunks of
-the panel; lists of variants in order and each once; and what a fit finds on its way (centres, loadings, coefficients)
-finite, of the shapes that the run config implies, and spread over variants as a component of many people is.
+the panel; lists of variants in order and each once, and of those that weigh variants only such as the panel states as
+common (`site_scaled.weighable`); and what a fit finds on its way (centres, loadings, coefficients) finite, of the
+shapes that the run config implies, of sizes that a fit has, and spread over variants as a component of many people is.
+Sizes matter: numbers so large or small that sums overflow or vanish would make refusals, and answers, one patient's.
 
 Which patients count is never in a message: the run config's phenotype, covariates and thresholds say it, and the store
 says who trains.
@@ -18,6 +20,7 @@ from gwas.errors import InputError
 from gwas.panel import Panel
 from gwas.settings import Settings
 from gwas.site import Float, Int, Request
+from gwas.site_scaled import weighable
 
 _ALWAYS = ("gwas_variants", "gwas_samples", "gwas_counts", "gwas_centre", "gwas_moments")
 _COMPONENTS = ("gwas_ld", "gwas_pca")
@@ -35,6 +38,23 @@ MOST_OF_A_COMPONENT = 0.1
 
 FEWEST_OF_A_COMPONENT = 100
 """Variants that a component is of."""
+
+
+MEANS, SCALES, SPREADS = (0.0, 2.0), (1e-2, 10.0), (1e-3, 1e4)
+"""Of copies of an allele, what they are divided by, and what components are divided by."""
+
+LARGEST, LEAST_LARGEST = 1e3, 1e-6
+"""Between which the largest loading of a component, or number of a column of a basis, lies."""
+
+LARGEST_OF_LOCO = 100.0
+"""Weights of predictions, in standard deviations of the trait."""
+
+FARTHEST, COVARIATE_SCALES = 1e6, (1e-6, 1e6)
+"""A covariate's centre from 0, and its scales."""
+
+LEAST_LOGISTIC_SCALE = 0.5
+"""Of a covariate in a logistic model, in its own unit: below it, coefficients within their limit cut patients in two
+between neighbouring values, and two such cuts differ by the patients between them."""
 
 
 def check(query: str, request: Request, settings: Settings, panel: Panel) -> None:
@@ -61,6 +81,9 @@ def check(query: str, request: Request, settings: Settings, panel: Panel) -> Non
             raise InputError("The message brings numbers that are not finite, or no numbers.")
         if name in INDICES:
             check_indices(array, panel.size)
+            if name in WEIGHED or (name == "index" and query.startswith("score_")):
+                check_weighable(array, settings, panel)
+        check_sizes(name, array)
     if "start" in request.config or "stop" in request.config:
         check_span(request, settings, panel)
     check_design(request, settings)
@@ -70,6 +93,45 @@ def check(query: str, request: Request, settings: Settings, panel: Panel) -> Non
 
 INDICES = ("index", "pc_index", "loco_index", "x_index", "ld_index", "pca_index", "ridge_index")
 """Arrays that name variants of the panel."""
+
+
+WEIGHED = ("pc_index", "loco_index", "ld_index", "pca_index", "ridge_index")
+"""Those that name variants with weights; a score's ``index`` does as well."""
+
+
+def check_weighable(index: Int, settings: Settings, panel: Panel) -> None:
+    """Weights are on variants that the panel states as common.
+
+    Raises:
+        InputError: Some are not.
+    """
+    if others := int((~weighable(panel, settings)[index]).sum()):
+        raise InputError(
+            f"{others} of the {len(index)} variants that the message weighs are not weighable: on no autosome, or not "
+            f"of a frequency from {settings.pca_maf:g} to {1 - settings.pca_maf:g} in the approved panel."
+        )
+
+
+def check_sizes(name: str, array: Float) -> None:
+    """Numbers about variants are of a size that a fit has.
+
+    Raises:
+        InputError: They are not.
+    """
+    if name.endswith("mean"):
+        limits: tuple[float, float] | None = MEANS
+    elif name.endswith("_scale"):
+        limits = SCALES
+    else:
+        limits = SPREADS if name == "pc_spread" else None
+    if limits and array.size and not (limits[0] <= array.min() and array.max() <= limits[1]):
+        raise InputError(f"The message's {name!r} lies outside {limits[0]:g} to {limits[1]:g}.")
+    if name in ("loco_weights", "loco_z") and array.size and np.abs(array).max() > LARGEST_OF_LOCO:
+        raise InputError(f"The message's {name!r} is beyond {LARGEST_OF_LOCO:g}, which no fit gives.")
+    if name in ("loadings", "basis") and array.ndim == 2 and array.size:
+        largest = np.abs(array).max(axis=0)
+        if not ((largest >= LEAST_LARGEST) & (largest <= LARGEST)).all():
+            raise InputError(f"The largest number of a column of {name!r} lies outside {LEAST_LARGEST} to {LARGEST}.")
 
 
 def check_indices(index: Int, size: int) -> None:
@@ -113,8 +175,13 @@ def check_design(request: Request, settings: Settings) -> None:
     for name in ("centre", "scale"):
         if name in arrays and arrays[name].shape != (len(settings.numeric) + 1,):
             raise InputError(f"The message's {name!r} does not belong to the approved covariates.")
-    if "scale" in arrays and not (arrays["scale"] > 0).all():
-        raise InputError("The message's scales are not above 0.")
+    if "centre" in arrays and (np.abs(arrays["centre"][:-1]) > FARTHEST).any():
+        raise InputError(f"The message centres a covariate beyond {FARTHEST:g}; state it in other units.")
+    if "scale" in arrays:
+        scale = arrays["scale"][:-1]
+        least = LEAST_LOGISTIC_SCALE if settings.analysis == "logistic" else COVARIATE_SCALES[0]
+        if not (arrays["scale"][-1] > 0 and (scale >= least).all() and (scale <= COVARIATE_SCALES[1]).all()):
+            raise InputError(f"The message's scales are not from {least:g} to {COVARIATE_SCALES[1]:g}.")
     if "pc_index" not in arrays:
         return
     count = len(arrays["pc_index"])
@@ -126,8 +193,6 @@ def check_design(request: Request, settings: Settings) -> None:
     }
     if any(name not in arrays or arrays[name].shape != shape for name, shape in wanted.items()):
         raise InputError("The message's principal components are not those of the approved run config.")
-    if not ((arrays["pc_scale"] > 0).all() and (arrays["pc_spread"] > 0).all()):
-        raise InputError("The message's scales are not above 0.")
     check_loadings(arrays["loadings"])
 
 
@@ -140,7 +205,8 @@ def check_loadings(loadings: Float) -> None:
     Raises:
         InputError: One is, or there are too few of them.
     """
-    squares = loadings**2
+    largest = np.abs(loadings).max(axis=0, initial=0.0)
+    squares = (loadings / np.where(largest > 0, largest, 1.0)) ** 2  # of the largest: squares alone may overflow
     total = squares.sum(axis=0)
     if len(loadings) < FEWEST_OF_A_COMPONENT or (squares > MOST_OF_A_COMPONENT * total).any():
         raise InputError(

@@ -24,6 +24,7 @@ from gwas import (
 )
 from gwas.settings import Settings
 from gwas.site import Answer, Arrays, Request, Site
+from gwas.site_few import as_asked
 from gwas.store import load_site
 
 DATA_STORE = "genotypes"
@@ -42,19 +43,27 @@ ANSWERS: dict[str, Answer] = {
 app = ClientApp()
 
 
-def _handler(query: str, answer: Answer) -> Callable[[Message, Context], Message]:
+def answered(query: str, site: Site, request: Request, settings: Settings) -> Arrays:
+    """What a DIZ answers: a question that is the approved analysis's, of its data as all queries see them.
+
+    Raises:
+        InputError: The message asks for something else, or the data are not of the form that the analysis needs.
+    """
+    approved.check(query, request, settings, site.panel)
+    return ANSWERS[query](as_asked(site, settings), request, settings)
+
+
+def _handler(query: str) -> Callable[[Message, Context], Message]:
     def handle(message: Message, context: Context) -> Message:
         settings = Settings.from_config(context.run_config)
         site = load_site(str(context.node_config[f"data-{DATA_STORE}"]), settings, context.node_id)
-        request = _request(message)
-        approved.check(query, request, settings, site.panel)
-        return _reply(message, answer(site, request, settings), site)
+        return _reply(message, answered(query, site, _request(message), settings), site)
 
     return handle
 
 
-for _name, _answer in ANSWERS.items():
-    app.query(_name)(_handler(_name, _answer))
+for _name in ANSWERS:
+    app.query(_name)(_handler(_name))
 
 
 def _request(message: Message) -> Request:

@@ -65,14 +65,8 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
     summary: dict[str, Any] = {"what": OUTSIDE, "variants": len(index), "largest_difference": {}}
     scores = None
     if settings.pcs:
-        scores, summary["largest_angle"] = _components(run, pooled, settings, settings.min_carriers)
+        scores, summary["largest_angle"] = _components(run, pooled, settings)
         say(f"principal components: largest angle to the pooled ones {summary['largest_angle']:.1e}")
-    if settings.pcs and settings.min_carriers > 1:
-        _, summary["angle_by_rule"] = _components(run, pooled, settings, 1)
-        say(
-            f"  (alleles that fewer than {settings.min_carriers} of a DIZ carry count as not carried, as in the run; "
-            f"to those of all genotypes as they are {summary['angle_by_rule']:.1e})"
-        )
     z = pooled.design(scores)[pooled.analysed]
     test = oracles.logistic if settings.analysis == "logistic" else oracles.linear
     for truth in (test(pooled, index, z), oracles.plink(pooled, index, z)):
@@ -144,11 +138,11 @@ def _tests(run: Path, settings: Settings, most: int) -> dict[str, Float]:
     return {name: whole[name][kept] for name in names}
 
 
-def _components(run: Path, pooled: Pooled, settings: Settings, fewest: int) -> tuple[Float, float]:
+def _components(run: Path, pooled: Pooled, settings: Settings) -> tuple[Float, float]:
     """Pooled scores (n, K), and the largest angle between the spaces of the run's loadings and the pooled ones."""
     with np.load(run / "components.npz", allow_pickle=False) as file:
         index, loadings = file["pc_index"], file["loadings"]
-    theirs, scores = pooled.components(index, settings.pcs, fewest)
+    theirs, scores = pooled.components(index, settings.pcs)
     ours = np.linalg.qr(loadings)[0]
     off = ours - theirs @ (theirs.T @ ours)
     return scores, float(np.arcsin(min(1.0, float(np.linalg.norm(off, 2)))))
@@ -161,8 +155,7 @@ def _score(run: Path, pooled: Pooled, scores: Float | None, settings: Settings) 
     place = {str(name): row for row, name in enumerate(pooled.panel.id.tolist())}
     index = np.array([place[name] for name in metadata["variants"]["id"]], dtype=np.int64)
     held = pooled.complete & pooled.test
-    calls = pooled.calls(index)[held]
-    score = np.where(calls < 0, 0.0, calls - arrays["mean"]) @ arrays["weights"]
+    score = (pooled.filled(index)[0][held] - arrays["mean"]) @ arrays["weights"]
     y = pooled.phenotype[held]
     found = {"test samples": float(held.sum()), "correlation": float(np.corrcoef(score, y)[0, 1])}
     base = pooled.design(scores)[held]
@@ -192,8 +185,6 @@ def _add(run: Path, summary: dict[str, Any], *, synthetic: bool) -> None:
     ]
     if "largest_angle" in summary:
         rows.append(["singular value decomposition", "angle of the components", f"{summary['largest_angle']:.1e}"])
-    if "angle_by_rule" in summary:
-        rows.append(["the same, rare alleles included", "angle of the components", f"{summary['angle_by_rule']:.1e}"])
     rows += [["pooled test samples", quantity, f"{gap:.1e}"] for quantity, gap in summary.get("score", {}).items()]
     program, gaps = next(iter(summary["largest_difference"].items()))
     headline = {

@@ -7,7 +7,7 @@ panel's effect allele instead, whatever is A1 in the file: `harmonise` has said 
 Nothing is kept in memory but a few indices per variant: a chunk is read when it is asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -69,6 +69,15 @@ class Genotypes:
     def samples(self) -> int:
         """How many samples, n."""
         return len(self.rows)
+
+    def without(self, absent: npt.NDArray[np.bool_]) -> "Genotypes":
+        """The same, as if the file had not these variants (p,)."""
+        return replace(
+            self,
+            place=np.where(absent, -1, self.place),
+            turned=self.turned & ~absent,
+            harmony=np.where(absent, 0, self.harmony).astype(np.int8),
+        )
 
     def read(self, start: int, stop: int) -> Calls:
         """(n, stop - start) copies of the effect allele, -1 missing, in Fortran's order.

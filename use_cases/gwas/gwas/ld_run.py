@@ -13,8 +13,9 @@ import numpy.typing as npt
 from flame_strategies.ld_pruning import prune
 from flame_strategies.sums import Exchange
 
-from gwas.panel import AUTOSOMES, Panel
+from gwas.panel import Panel
 from gwas.settings import Settings
+from gwas.site_scaled import weighable
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -68,18 +69,19 @@ class Checked(Protocol):
         """(p,) DIZ that have the variant."""
 
 
-def common(panel: Panel, quality: Checked, least: float) -> Common:
-    """Autosomal variants that passed the quality control, that all DIZ have, and whose rarer allele is not rarer.
+def common(panel: Panel, quality: Checked, settings: Settings) -> Common:
+    """Variants that may take weights, passed the quality control, are at all DIZ, and are common in the data as well.
 
-    A variant that a DIZ lacks is at its mean there, for everyone: a component would find the DIZ.
+    DIZ refuse weights on others.
     """
+    least = settings.pca_maf
     passed, alt_frequency = quality.passed, quality.alt_frequency
     minor = np.minimum(alt_frequency, 1 - alt_frequency)
     with np.errstate(invalid="ignore"):
         chosen = (
             passed
             & (quality.sites == quality.sites.max(initial=0))
-            & (panel.chromosome <= AUTOSOMES)
+            & weighable(panel, settings)
             & (minor >= least)
             & (minor > 0)
         )

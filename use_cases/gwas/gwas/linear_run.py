@@ -2,11 +2,12 @@
 
 The DIZ answer with sums (`site_linear`), `flame_strategies.association` makes tests of them. With ``missing =
 "exclude"`` a variant's test is of the samples with a call, as ``plink2 --glm`` has it; with "impute" a missing call is
-the mean of the DIZ's own.
+the DIZ's most frequent one.
 
 A variant that the quality control left out has no row. One that is in has no result where too few people carry one of
-its alleles (its sums stay hidden, RARE), where so few samples lack a call that what they take away stays hidden
-(FEW_MISSING), and where the covariates leave nothing of it (CONSTANT).
+its alleles, or too few of a category have a call (its sums stay hidden, RARE), where so few samples lack a call, of all
+or of a category, that its sums stay hidden for that (FEW_MISSING), and where the covariates leave nothing of it
+(CONSTANT).
 """
 
 from collections.abc import Mapping
@@ -74,8 +75,10 @@ def _all(
         arrays, sums = of(chromosome)
         span = {"start": start, "stop": stop}
         answers = exchange("query.gwas_linear", {"span": span, "design": dict(arrays)})
-        kind = {"test": test, "haploid": chromosome in (Y, MT), "imputes": hub.settings.missing == "impute"}
-        rows = rows_of(answers, sums, null, sites=quality.sites[start:stop], **kind)
+        kind = {"test": test, "haploid": chromosome in (Y, MT)}
+        sites = quality.sites[start:stop]
+        few = (sites < null.sites) | ((hub.settings.missing == "exclude") & (quality.missing[start:stop] > 0))
+        rows = rows_of(answers, sums, null, sites=sites, leaving=few, **kind)
         return chosen(rows, start, quality.passed[start:stop])
 
     every = {
@@ -96,7 +99,7 @@ def rows_of(
     of: Moments,
     *,
     sites: npt.NDArray[Any],
-    imputes: bool = False,
+    leaving: npt.NDArray[np.bool_],
     test: int = LINEAR,
     haploid: bool = False,
 ) -> Table:
@@ -107,7 +110,7 @@ def rows_of(
         null: The null model's sums.
         of: Its samples, and the phenotype's unit.
         sites: (m,) how many DIZ have each variant.
-        imputes: Whether a missing call is the mean of its DIZ.
+        leaving: (m,) whether samples leave the variant's test.
         test: Their code.
         haploid: Whether 2 in the .bed file is one copy.
 
@@ -116,18 +119,16 @@ def rows_of(
     """
     n = answers["n"]
     tests = linear_tests(null, VariantSums.of(answers))
-    left = np.rint(answers["mzz"][:, 0])
-    # samples left the test, and what they take away is hidden
-    hidden = (left == 0) & (sites < of.sites if imputes else n < of.n)
+    nothing = (n == 0) & (answers["g"] == 0)
     status = np.where(tests.fits, OK, CONSTANT)
-    status[hidden] = FEW_MISSING
-    status[(n == 0) & (answers["g"] == 0)] = RARE
+    status[leaving & (np.rint(answers["mzz"][:, 0]) == 0)] = FEW_MISSING
+    status[nothing & ~leaving] = RARE
     good = status == OK
     unit = of.y_scale * (2.0 if haploid else 1.0)
     log10p = np.where(good, -tests.log10_p, np.nan)
     return {
         "n": n,
-        "alt_count": answers["g"] * (HAPLOID if haploid else 1.0),
+        "alt_count": answers["copies"] * (HAPLOID if haploid else 1.0),
         "beta": np.where(good, tests.beta * unit, np.nan),
         "se": np.where(good, tests.se * unit, np.nan),
         "stat": np.where(good, tests.t, np.nan),

@@ -121,7 +121,7 @@ class LogisticSums:
     def _separated(self, counts: Int) -> Bool:
         """(r,) whether an allele has no copies among the cases, or among the controls, that have a call.
 
-        Imputed calls, which are of all genotypes a little, then give a maximum that rests on them alone.
+        Imputed calls could then give a maximum that rests on them alone.
         """
         if not self.stop_separated:
             return np.zeros(len(counts), dtype=np.bool_)

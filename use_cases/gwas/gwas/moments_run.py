@@ -15,6 +15,7 @@ from flame_strategies.association import COLLINEAR, NullSums
 from flame_strategies.glm_design import Collinear, DesignError
 from flame_strategies.sums import Exchange
 
+from gwas.approved import LEAST_LOGISTIC_SCALE
 from gwas.settings import Settings
 from gwas.site_design import terms
 
@@ -89,15 +90,23 @@ def moments(exchange: Exchange, settings: Settings, components: HasArrays | None
     first = exchange("query.gwas_centre", {"ask": {"of": "centre"}})
     n, sites = int(first["n"][0]), int(first["sites"][0])
     q = len(terms(settings))
+    if n == 0:
+        raise DesignError(
+            "No sums of covariates and phenotype leave the DIZ: nobody has a phenotype and all covariates, or a "
+            "declared level of a category, cases or controls have fewer people than the contract's min_total. Look at "
+            "the counts of left-out samples; join small levels, or leave the category out."
+        )
     if n < q + 2:
         raise DesignError(
             f"{n} samples have a phenotype and all covariates; {q} columns and a variant need at least {q + 2}. "
             "Look at the counts of left-out samples, and at the columns' names and missing values."
         )
-    centre = first["sum_x"] / n
-    spread = np.sqrt(np.maximum(first["sum_xx"] / n - centre**2, 0))
+    centre = first["sum_x"][0] / n
+    spread = np.sqrt(np.maximum(first["sum_xx"][0] / n - centre**2, 0))
     _not_constant((*settings.numeric, settings.phenotype), centre, spread)
     scale = np.where(spread > 0, spread, 1.0)
+    if settings.analysis == "logistic":
+        scale = np.maximum(scale, LEAST_LOGISTIC_SCALE)
     if settings.binary:
         centre[-1], scale[-1] = 0.0, 1.0
     arrays = {"centre": centre, "scale": scale, **(components.arrays() if components else {})}
@@ -123,8 +132,8 @@ def null_sums(exchange: Exchange, settings: Settings, arrays: Arrays) -> NullSum
     q = len(terms(settings))
     zz = np.empty((q, q))
     rows, columns = np.triu_indices(q)
-    zz[rows, columns] = zz[columns, rows] = found["zz"]
-    return NullSums(zz, np.asarray(found["zy"], dtype=np.float64), float(found["yy"][0]))
+    zz[rows, columns] = zz[columns, rows] = found["zz"][0]
+    return NullSums(zz, np.asarray(found["zy"][0], dtype=np.float64), float(found["yy"][0]))
 
 
 def _not_constant(names: tuple[str, ...], centre: Vector, spread: Vector) -> None:

@@ -8,14 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from gwas.errors import InputError
-from gwas.harmonise import Variants
+from gwas.genotypes import Genotypes
+from gwas.harmonise import Variants, harmonise
 from gwas.panel import BUILDS, NAME, Names, Panel, chromosome_code, chromosome_name, load_panel
 from gwas.panel_file import check, encode, look_alikes
 from gwas.prepare import STORE
-from gwas.store import BIM_FILE, read_bim
+from gwas.store import BIM_FILE, check_bed, read_bim, read_fam
 from gwas.tables import read_text
 
 _NO_ALLELE = frozenset({"0", ".", "", "N", "*", "-"})
+_AT_ONCE = 1_000
 _COLUMNS = {
     "chromosome": ("CHROM", "CHR", "CHROMOSOME"),
     "position": ("POS", "BP", "POSITION"),
@@ -26,7 +28,16 @@ _COLUMNS = {
 }
 
 
-def write_panel(name: str, sources: list[Path], build: str, frequency: Path | None, title: str, origin: str) -> str:  # noqa: PLR0917 -- as the command line
+def write_panel(  # noqa: PLR0917 -- as the command line
+    name: str,
+    sources: list[Path],
+    build: str,
+    frequency: Path | None,
+    title: str,
+    origin: str,
+    *,
+    counted: bool = False,
+) -> str:
     """Write ``panels/NAME.json``.
 
     Args:
@@ -37,12 +48,14 @@ def write_panel(name: str, sources: list[Path], build: str, frequency: Path | No
         frequency: A table with the frequencies of a reference population (plink2 --freq), or None.
         title: What the variants are.
         origin: Where the list comes from.
+        counted: Whether frequencies that are not known yet are counted in the sources' .bed files, to two decimals.
+            The panel is public among the DIZ: count the files of public data, or of many people.
 
     Returns:
         What was written, for a person.
 
     Raises:
-        InputError: The name is none, or a source holds no usable list.
+        InputError: The name is none, a source holds no usable list, or nothing says how frequent the alleles are.
     """
     if not NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name of a panel; use small letters, digits and hyphens.")
@@ -52,6 +65,14 @@ def write_panel(name: str, sources: list[Path], build: str, frequency: Path | No
     panel, dropped = build_panel(name, found, build, title, origin)
     if frequency:
         panel = with_frequencies(panel, frequency)
+    if counted:
+        panel = with_counts(panel, [file for source in sources for file in _files(source)])
+    if not np.isfinite(panel.alt_frequency).any():
+        raise InputError(
+            "No variant has a frequency, and only variants that the panel states as common enter principal components, "
+            "the two-step method and scores. Give the frequencies of a reference population (--frequency FILE, as "
+            "plink2 --freq writes it), or --count to count the alleles of the .bed beside the .bim."
+        )
     check(panel)
     target = Path(str(files("gwas") / "panels")) / f"{name}.json"
     target.write_text(encode(panel), encoding="utf-8")
@@ -179,6 +200,31 @@ def with_frequencies(panel: Panel, path: Path) -> Panel:
         elif (value := known.get((chromosome, position, ref, alt))) is not None:
             found[row] = 1 - value
     return replace(panel, alt_frequency=found)
+
+
+def with_counts(panel: Panel, files_: list[Path]) -> Panel:
+    """A panel whose unknown frequencies are those of all samples of the .bed files beside some .bim files.
+
+    Raises:
+        InputError: A file is no .bim, or has no .bed and .fam beside it.
+    """
+    copies, calls = np.zeros((2, panel.size))
+    for file in files_:
+        bed, fam = file.with_suffix(".bed"), file.with_suffix(".fam")
+        if file.suffix != ".bim" or not (bed.is_file() and fam.is_file()):
+            raise InputError(f"{file.name} is no .bim with .bed and .fam beside it, whose alleles could be counted.")
+        variants, people = read_bim(file), len(read_fam(fam))
+        check_bed(bed, people, len(variants.position))
+        match = harmonise(panel, variants, "keep")
+        there = Genotypes(bed, people, np.arange(people), match.place, match.turned, match.harmony)
+        for start in range(0, panel.size, _AT_ONCE):
+            found = there.read(start, min(start + _AT_ONCE, panel.size))
+            of = slice(start, start + found.shape[1])
+            copies[of] += np.where(found > 0, found, 0).sum(axis=0)
+            calls[of] += (found >= 0).sum(axis=0)
+    counted = np.where(calls > 0, np.round(copies / np.maximum(2 * calls, 1), 2), np.nan)
+    known = np.isfinite(panel.alt_frequency)
+    return replace(panel, alt_frequency=np.where(known, panel.alt_frequency, counted).astype(np.float32))
 
 
 def _without(panel: Panel, rows: list[int]) -> Panel:

@@ -116,7 +116,7 @@ def components(exchange: Exchange, panel: Panel, settings: Settings, quality: Ch
     Raises:
         StrategyError: As `principal_components`.
     """
-    candidates = common(panel, quality, settings.pca_maf)
+    candidates = common(panel, quality, settings)
     return of_variants(exchange, pruned(exchange, candidates, panel, settings), settings, candidates.size, grid)
 
 
@@ -128,7 +128,8 @@ def of_variants(
     if not width <= variants.size <= MOST_VARIANTS:
         raise StrategyError(
             f"{variants.size} variants are left for principal components; {width} to {MOST_VARIANTS} are needed. "
-            "Change pca-maf, ld-r2 or pcs in the run config."
+            "Change pca-maf, ld-r2 or pcs in the run config; variants whose frequency the panel does not state do not "
+            "count."
         )
     last: dict[str, Sums] = {}
 

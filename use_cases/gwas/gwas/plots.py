@@ -52,7 +52,7 @@ def roc(folder: Path, counts: npt.NDArray[np.int64], area: float) -> Entry:
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":")
         axes.set(xlabel="false positives", ylabel="true positives", aspect="equal")
         axes.legend(loc="lower right", fontsize=8)
-    return entry("roc", "ROC of the score", "Test samples of all DIZ, from counts in bins of the score.")
+    return entry("roc", "ROC of the score", "Test samples of all DIZ, in tenths of each DIZ by rank of the score.")
 
 
 def calibration(folder: Path, tenths: Float, name: str) -> Entry:
@@ -64,7 +64,7 @@ def calibration(folder: Path, tenths: Float, name: str) -> Entry:
         axes.plot(ends, ends, color=GREY, lw=1, ls=":")
         axes.plot(predicted, seen, "o", color=BLUE, ms=6)
         axes.set(xlabel=f"predicted {name}", ylabel=f"observed {name}")
-    caption = "Means of the test samples of all DIZ, in ten bins of the prediction; on the line, they agree."
+    caption = "Means of the test samples, in tenths of each DIZ by rank of the prediction; on the line, they agree."
     return entry("calibration", "Calibration of the prediction", caption)
 
 

@@ -124,9 +124,28 @@ class Pooled:
             counted += there.sum(axis=1)
         return missing / np.maximum(counted, 1)
 
+    @cached_property
+    def few(self) -> Bool:
+        """(DIZ, p) whether the DIZ goes without a common variant, because fewer than ``min-carriers`` carry an allele.
+
+        Of the run config: common is what the panel's own frequency says (``pca-maf``); analysed samples are looked at.
+        """
+        found = np.zeros((len(self.sites), self.panel.size), dtype=np.bool_)
+        alt, least = self.panel.alt_frequency.astype(np.float64), self.settings.min_carriers
+        common = (np.fmin(alt, 1 - alt) >= self.settings.pca_maf) & (self.panel.chromosome < X)
+        for number, site in enumerate(self.sites):
+            mine = self.analysed[self.diz == number]
+            for start in range(0, self.panel.size, _WIDTH):
+                index = np.arange(start, min(start + _WIDTH, self.panel.size))
+                calls = site.genotypes.pick(index)[mine]
+                for people in ((calls > 0).sum(axis=0), ((calls == 0) | (calls == 1)).sum(axis=0)):
+                    found[number, index] |= common[index] & (people > 0) & (people < least)
+        return found
+
     def calls(self, index: Int) -> npt.NDArray[np.int8]:
         """(n, m) copies of alt of variants of one kind of chromosome, -1 missing; haploid where the chromosome is."""
         found = np.concatenate([site.genotypes.pick(index) for site in self.sites])
+        found[self.few[:, index][self.diz]] = -1
         chromosome = self.panel.chromosome[index]
         male = (self.sex == 1)[:, None]
         haploid = (chromosome == MT) | (np.isin(chromosome, (X, Y)) & male)
@@ -134,49 +153,45 @@ class Pooled:
         found[(chromosome == Y) & ~male] = -1
         return np.asarray(found)
 
+    def filled(self, index: Int) -> tuple[Float, Bool]:
+        """(n, m) copies, a missing call as its DIZ's most frequent one, and whether the DIZ has the variant.
+
+        The most frequent among the analysed samples, or of a score's test samples among these.
+        """
+        calls = self.calls(index)
+        copies, there = np.where(calls < 0, 0, calls).astype(np.float64), np.zeros(calls.shape, dtype=np.bool_)
+        for number in range(len(self.sites)):
+            for part in (self.analysed, ~self.analysed & self.complete, ~self.complete):
+                rows = (self.diz == number) & part
+                copies[rows] = np.where(calls[rows] < 0, _mode(calls[rows]), calls[rows])
+                there[rows] = (calls[rows] >= 0).any(axis=0)
+        return copies, there
+
     def imputed(self, index: Int) -> tuple[Float, Bool]:
         """(n, m) copies of the analysed samples, and which of them enter each variant's test.
 
-        A missing call is its DIZ's mean with ``missing = "impute"``, and leaves the test with "exclude".
+        A missing call is its DIZ's most frequent one with ``missing = "impute"``, and leaves the test with "exclude".
         """
-        calls, diz = self.calls(index)[self.analysed], self.diz[self.analysed]
-        there = calls >= 0
-        copies = np.where(there, calls, 0).astype(np.float64)
         if self.settings.missing == "exclude":
-            return copies, there
-        used = np.zeros_like(there)
-        for number in range(len(self.sites)):
-            rows = diz == number
-            known = there[rows].sum(axis=0)
-            mean = copies[rows].sum(axis=0) / np.maximum(known, 1)
-            copies[rows] = np.where(there[rows], copies[rows], mean)
-            used[rows] = known > 0
-        return copies, used
+            calls = self.calls(index)[self.analysed]
+            return np.where(calls >= 0, calls, 0).astype(np.float64), calls >= 0
+        copies, there = self.filled(index)
+        return copies[self.analysed], there[self.analysed]
 
-    def components(self, index: Int, count: int, fewest: int = 1) -> tuple[Float, Float]:
+    def components(self, index: Int, count: int) -> tuple[Float, Float]:
         """Principal components of the pooled genotypes of variants.
 
         Args:
             index: (p1,) places in the panel.
             count: K.
-            fewest: Of an allele that fewer analysed samples of a DIZ carry, nobody there counts as a carrier, as at a
-                run with this ``min-carriers`` (`gwas.site_scaled`); 1 for the genotypes as they are.
 
         Returns:
             Loadings (p1, K), and scores (n, K) of all samples.
         """
-        calls = self.calls(index)
-        rows = calls[self.analysed]
-        known = np.maximum((rows >= 0).sum(axis=0), 1)
-        frequency = np.where(rows >= 0, rows, 0).sum(axis=0) / known / 2
-        copies = np.where(calls >= 0, calls, 2 * frequency)
-        for number in range(len(self.sites) if fewest > 1 else 0):
-            here = self.diz == number
-            mine = calls[here & self.analysed]
-            no_alt, no_ref = (mine > 0).sum(axis=0) < fewest, ((mine == 0) | (mine == 1)).sum(axis=0) < fewest
-            alike = np.select([no_alt & no_ref, no_alt, no_ref], [2 * frequency, 0.0, 2.0], np.nan)
-            copies[here] = np.where(no_alt | no_ref, alike, copies[here])
-        standardised = (copies - 2 * frequency) / np.sqrt(2 * frequency * (1 - frequency))
+        calls = self.calls(index)[self.analysed]
+        known = np.maximum((calls >= 0).sum(axis=0), 1)
+        frequency = np.where(calls >= 0, calls, 0).sum(axis=0) / known / 2
+        standardised = (self.filled(index)[0] - 2 * frequency) / np.sqrt(2 * frequency * (1 - frequency))
         loadings = np.linalg.svd(standardised[self.analysed], full_matrices=False)[2][:count].T
         return loadings, standardised @ loadings
 
@@ -185,6 +200,15 @@ class Pooled:
         if scores is None:
             return self.covariates
         return np.column_stack([self.covariates, scores / scores[self.analysed].std(axis=0)])
+
+
+def _mode(calls: npt.NDArray[np.int8]) -> Float:
+    """(m,) the most frequent number of copies in calls (n, m), the lowest of a tie; 0 where there is none."""
+    found = np.zeros(calls.shape[1])
+    for column, own in enumerate(calls.T):
+        values, often = np.unique(own[own >= 0], return_counts=True)
+        found[column] = values[often.argmax()] if len(values) else 0.0
+    return found
 
 
 def _numbers(cells: list[Any]) -> Float:

@@ -53,6 +53,7 @@ class Quality:
         missing: (p,) share of missing calls, at the DIZ that have the variant.
         hwe: (p,) p of the exact test, NaN where it does not apply.
         sites: (p,) DIZ that have the variant.
+        rarest: (p,) analysed samples with the rarest genotype that somebody has; 0 where hidden.
         harmony: (8,) by code of `gwas.harmonise`, how often it was found, over variants and DIZ.
         samples: By text, how many samples were analysed or left out.
         sex: (3, 3) samples by the stores' sex and by what X speaks for, both unknown, male, female; without a sex
@@ -65,6 +66,7 @@ class Quality:
     missing: Float
     hwe: Float
     sites: npt.NDArray[np.int16]
+    rarest: Int
     harmony: Int
     samples: Mapping[str, int]
     sex: Int | None = None
@@ -91,7 +93,7 @@ def judge(found: Arrays, chromosome: int, settings: Settings) -> dict[str, npt.N
         settings: The limits.
 
     Returns:
-        ``reason``, ``alt_frequency``, ``missing``, ``hwe`` and ``sites``, (m,) each.
+        ``reason``, ``alt_frequency``, ``missing``, ``hwe``, ``sites`` and ``rarest``, (m,) each.
     """
     counts, males = (np.asarray(found[name], dtype=np.int64) for name in ("counts", "males"))
     called = counts[:, :3].sum(axis=1) + males[:, :2].sum(axis=1)
@@ -109,7 +111,17 @@ def judge(found: Arrays, chromosome: int, settings: Settings) -> dict[str, npt.N
     reason[missing > settings.geno] = MISSING
     reason[called == 0] = HIDDEN
     reason[sites < settings.min_sites] = FEW_SITES
-    return {"reason": reason, "alt_frequency": frequency, "missing": missing, "hwe": hwe, "sites": sites}
+    found = {"reason": reason, "alt_frequency": frequency, "missing": missing, "hwe": hwe, "sites": sites}
+    return {**found, "rarest": _rarest(counts, males)}
+
+
+def _rarest(counts: Int, males: Int) -> Int:
+    """(m,) a haploid sample with the allele counts as one with two copies."""
+    genotypes = counts[:, :3].copy()
+    genotypes[:, [0, 2]] += males[:, :2]
+    most = np.iinfo(np.int64).max
+    found = np.where(genotypes > 0, genotypes, most).min(axis=1)
+    return np.asarray(np.where(found == most, 0, found))
 
 
 def _equilibrium(found: Arrays, chromosome: int, settings: Settings) -> Float:

@@ -76,12 +76,13 @@ def _all(hub: Hub, exchange: GridExchange) -> Quality:
         missing=np.full(panel.size, np.nan),
         hwe=np.full(panel.size, np.nan),
         sites=np.zeros(panel.size, dtype=np.int16),
+        rarest=np.zeros(panel.size, dtype=np.int64),
         harmony=np.zeros(8, dtype=np.int64),
         samples=samples,
     )
     for start, stop in panel.chunks(settings.chunk):
         part = parts.read(start)
-        for name in ("reason", "alt_frequency", "missing", "hwe", "sites"):
+        for name in ("reason", "alt_frequency", "missing", "hwe", "sites", "rarest"):
             getattr(whole, name)[start:stop] = part[name]
         whole.harmony[:] += part["harmony"]
     return replace(whole, sex=_sex(hub, exchange, whole)) if settings.sex_check else whole

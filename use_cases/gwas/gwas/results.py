@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, str] = {
 error, t or z, p and -log10 p (there where p is below the smallest number), all NaN where there is no result; why not;
 by which test; how many DIZ have the variant."""
 
-OK, RARE, FEW_MISSING, FILTERED, CONSTANT, NOT_CONVERGED, FEW_SITES = range(7)
+OK, RARE, FEW_MISSING, FILTERED, CONSTANT, NOT_CONVERGED, FEW_SITES, FEW_HOMOZYGOTES = range(8)
 STATUS = (
     "tested",
     "rare or absent: too few carriers",
@@ -45,6 +45,7 @@ STATUS = (
     "no variation that the covariates leave",
     "did not converge",
     "at too few DIZ",
+    "too few people with one of the genotypes",
 )
 """Why a variant has a result or none, by code."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from flame_strategies.polygenic import FoldProducts, PolygenicFit
+from flame_strategies.polygenic import PolygenicFit
 from flame_strategies.polygenic_evaluation import Prediction, area, evaluate
 
 from gwas import plots
@@ -26,8 +26,9 @@ class Evaluation:
 
     Attributes:
         prediction: Of all test samples.
-        tenths: (10, 3) samples, sums of prediction and outcome, in the phenotype's unit, by bin of the prediction.
-        bins: (B, 2) controls and cases by bin of the score.
+        tenths: (10, 3) samples, sums of prediction and outcome, in the phenotype's unit, by the prediction's rank
+            within their DIZ.
+        bins: (10, 2) controls and cases of a disease by the score's rank within their DIZ.
         by_site: The same prediction by DIZ, where their answers could be read.
         sites: How many DIZ answered.
     """
@@ -40,7 +41,11 @@ class Evaluation:
 
     @property
     def auc(self) -> tuple[float, float]:
-        """Area under the ROC curve of a disease, and how far off it can be."""
+        """Area under the ROC curve of a disease, of ranks within DIZ, and how far off ten bins can make it.
+
+        How DIZ differ in the score is no part of it: cuts that are the same for all DIZ would have to come in a
+        message.
+        """
         return area(self.bins.T)
 
     @property
@@ -76,13 +81,12 @@ class Evaluation:
         return [{"title": "Evaluation by DIZ", "caption": "Answers were not masked.", "columns": columns, "rows": rows}]
 
 
-def evaluation(ask: Ask, null: Moments, products: FoldProducts, fit: PolygenicFit, of: tuple[Int, Float]) -> Evaluation:
+def evaluation(ask: Ask, null: Moments, fit: PolygenicFit, of: tuple[Int, Float]) -> Evaluation:
     """Ask how well a score predicts.
 
     Args:
         ask: Asks all DIZ.
         null: Of the training samples.
-        products: Of the training samples, for the spread of score and prediction.
         fit: The weights.
         of: (m,) places and means of the variants with a weight.
     """
@@ -92,33 +96,20 @@ def evaluation(ask: Ask, null: Moments, products: FoldProducts, fit: PolygenicFi
         "mean": mean,
         "weights": fit.weights[fit.weights != 0],
         "covariates": fit.covariates,
-        "ranges": ranges(products, fit),
     }
     answers = ask("query.score_check", {"score": message, "design": dict(null.arrays)})
     if not answers.sites:
         return Evaluation(evaluate(np.zeros((4, 4))), np.zeros((10, 3)), np.zeros((2, 2), dtype=np.int64), sites=0)
     unit, centre = null.y_scale, null.y_centre
-    tenths = np.array(answers.total["tenths"], dtype=np.float64)
+    tenths = np.array(answers.total["tenths"][0], dtype=np.float64)
     tenths[:, 1:] = tenths[:, 1:] * unit + tenths[:, :1] * centre
     return Evaluation(
         prediction=_prediction(answers.total["products"], unit, centre),
         tenths=tenths,
-        bins=np.asarray(answers.total["bins"], dtype=np.int64),
+        bins=np.asarray(answers.total["ranks"][0], dtype=np.int64),
         by_site={name: _prediction(of["products"], unit, centre) for name, of in answers.by_site.items()},
         sites=answers.sites,
     )
-
-
-def ranges(products: FoldProducts, fit: PolygenicFit) -> Float:
-    """(4,) centre and spread of the score, and of the prediction, among the training samples."""
-    zz, xz, xx = (a.sum(axis=0) for a in (products.zz, products.xz, products.xx))
-    n, b, g = zz[0, 0], fit.weights, fit.covariates
-    score = float(b @ xz[:, 0] / n)
-    score_square = float(b @ xx @ b / n)
-    mean = score + float(g @ zz[:, 0] / n)
-    square = score_square + float((g @ zz @ g + 2 * b @ xz @ g) / n)
-    spreads = [np.sqrt(max(s - m**2, 0.0)) for s, m in ((score_square, score), (square, mean))]
-    return np.array([score, spreads[0] or 1.0, mean, spreads[1] or 1.0])
 
 
 def _prediction(packed: npt.NDArray[Any], unit: float, centre: float) -> Prediction:

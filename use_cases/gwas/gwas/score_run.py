@@ -24,13 +24,15 @@ from gwas.by_site import ask_each
 from gwas.clumping import Clump, best, clump
 from gwas.hub import Hub
 from gwas.moments_run import HasArrays, moments
-from gwas.panel import AUTOSOMES, Panel
+from gwas.panel import Panel
 from gwas.polygenic_score import Score
 from gwas.quality_rules import Quality
 from gwas.results import Associations, Outcome
 from gwas.score_evaluation import evaluation
 from gwas.settings import Settings
+from gwas.site_scaled import weighable
 from gwas.site_score import MOST_LD, MOST_VARIANTS
+from gwas.two_step_run import HIDDEN
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -49,7 +51,7 @@ def run(hub: Hub, quality: Quality, components: Any) -> Outcome:
     scan = output.write(hub, quality, components, associations)
     score, sites = hub.fit(lambda exchange: _train(hub, exchange, (quality, components, associations)))
     ask = ask_each(hub.grid, sites, hub.timeout)
-    found = evaluation(ask, score.null, score.products, score.fit, (score.index, score.mean))
+    found = evaluation(ask, score.null, score.fit, (score.index, score.mean))
     score_output.write(hub, score)
     return score_output.outcome(hub, scan, score, found, sites)
 
@@ -66,10 +68,12 @@ def _train(hub: Hub, exchange: Exchange, of: tuple[Quality, HasArrays | None, As
     answer = exchange(
         "query.score_moments", {"score": {"index": index[chosen], "mean": mean[chosen]}, "design": dict(null.arrays)}
     )
+    if not answer["zz"].any():
+        raise StrategyError(HIDDEN)
     products = FoldProducts(
-        zz=answer["zz"],
-        zy=answer["zy"],
-        yy=answer["yy"],
+        zz=answer["zz"][0],
+        zy=answer["zy"][0],
+        yy=answer["yy"][0],
         xz=np.moveaxis(answer["xz"], 2, 0),
         xy=np.moveaxis(answer["xy"], 1, 0),
         xx=np.moveaxis(answer["xx"], 2, 0),
@@ -96,16 +100,20 @@ def _train(hub: Hub, exchange: Exchange, of: tuple[Quality, HasArrays | None, As
 
 
 def candidates(associations: Associations, panel: Panel, quality: Quality, settings: Settings) -> tuple[Int, Float]:
-    """Places and -log10 p of the autosomal variants below the threshold, in the panel's order.
+    """Places and -log10 p of the variants below the threshold that may take weights, in the panel's order.
 
     Raises:
         StrategyError: There is none.
     """
     table = best(associations, (), max(settings.score_p, 1e-300), MOST_CANDIDATES)
     index = table["index"].astype(np.int64)
-    kept = (panel.chromosome[index] <= AUTOSOMES) & np.isfinite(quality.alt_frequency[index])
+    kept = weighable(panel, settings)[index] & np.isfinite(quality.alt_frequency[index])
+    kept &= quality.sites[index] == quality.sites.max(initial=0)
     if not kept.any():
-        raise StrategyError(f"No autosomal variant has p of at most {settings.score_p:g}; raise score-p.")
+        raise StrategyError(
+            f"No variant that is common in the panel and at all DIZ has p of at most {settings.score_p:g}; raise "
+            "score-p."
+        )
     return index[kept], table["log10p"][kept]
 
 

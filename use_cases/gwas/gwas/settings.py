@@ -35,7 +35,8 @@ class Settings:
         covariates: Columns, in order.
         levels: By column, declared; the first is the reference.
         pcs: Principal components that are covariates; 0 for none.
-        missing: Of calls: "impute" the DIZ's mean, or "exclude" the sample from the variant's test, as PLINK does.
+        missing: Of calls: "impute" the DIZ's most frequent one, or "exclude" the sample from the variant's test, as
+            PLINK does.
         geno: Largest share of missing calls of a variant.
         mind: Largest share of missing calls of a sample.
         maf: Smallest frequency of the rarer allele.
@@ -51,7 +52,7 @@ class Settings:
         ld_r2: Largest squared correlation that stays.
         pca_maf: Smallest frequency of variants that the components are of.
         pca_rounds: At most.
-        firth: Firth's penalty: "fallback" where logistic regression fails, "always" or "no".
+        firth: Firth's penalty: "no", "fallback" where logistic regression fails, or "always".
         coefficient_limit: A DIZ refuses a message that brings a larger coefficient of a logistic model.
         saturation: Patients beyond this linear predictor do not count as carriers: their weight says nothing.
         blocks: Of the two-step method: variants per block.

@@ -6,8 +6,8 @@
 | gwas_counts  | start, stop                     | counts (m, 4): analysed samples with no copy of ``alt``,   |
 |              |                                 | with one, with two, without a call; males (m, 3): of the   |
 |              |                                 | haploid ones no copy, one, no call; controls (m, 3): of    |
-|              |                                 | those without the disease none, one, two; carriers (m, 2): |
-|              |                                 | samples with ``alt``, and with ``ref``                     |
+|              |                                 | those without the disease none, one, two; carriers (m, c): |
+|              |                                 | samples with ``alt``, with ``ref``, and of `site_classes`  |
 | gwas_sex     | x_index, x_frequency (x,): some | sex (3, 3): samples by the store's sex (unknown, male,     |
 |              | of the panel's X, and their     | female) and by what X speaks for                           |
 |              | pooled frequencies of ``alt``   |                                                            |
@@ -28,6 +28,7 @@ from gwas.panel import MT, X, Y
 from gwas.settings import Settings
 from gwas.site import FEMALE, MALE, UNKNOWN, Answer, Arrays, Bool, Float, Int, Request, Site
 from gwas.site_calls import Calls, chromosome_of, read_calls, tally
+from gwas.site_classes import by_site, with_a_call
 from gwas.site_design import REASONS, analysed, phenotype, why
 
 MALE_ABOVE, FEMALE_BELOW = 0.8, 0.2
@@ -56,13 +57,17 @@ def gwas_counts(site: Site, request: Request, settings: Settings) -> Arrays:
         none, _, two, missing = _genotypes(calls, haploid)
         males = np.column_stack([none, two, missing])
     controls = np.zeros((stop - start, 3), dtype=np.int64)
+    people = np.ones((len(male), 1))
     if settings.hwe_in == "controls":
         healthy = phenotype(site, settings)[keep] == 0
         controls = np.column_stack(_genotypes(calls, diploid & healthy)[:3])
+        people = np.column_stack([people, healthy, ~healthy])
+    called = with_a_call(calls, people)
     counts = np.column_stack(_genotypes(calls, diploid, last=True))
     absent = ~site.genotypes.present[start:stop]
     counts[absent, 3] = males[absent, 2] = 0
     carriers = np.column_stack([counts[:, 1:3].sum(axis=1) + males[:, 1], counts[:, :2].sum(axis=1) + males[:, 0]])
+    carriers = np.column_stack([carriers, called[:, 1:], by_site(called[:, 0], settings)])
     return {"counts": counts, "males": males, "controls": controls, "carriers": carriers}
 
 

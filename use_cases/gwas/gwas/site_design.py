@@ -23,7 +23,7 @@ from gwas.site import Bool, Float, Int, Request, Site
 from gwas.site_cache import digest, remember
 from gwas.site_calls import autosomal
 from gwas.site_quality import missing_share
-from gwas.site_scaled import scaled
+from gwas.site_scaled import must_be_there, scaled
 
 SEX = "sex"
 """The covariate of this name is the store's sex: 1 male, 2 female, as PLINK has it."""
@@ -175,7 +175,7 @@ def _components(site: Site, request: Request, settings: Settings, keep: Bool) ->
     for first in range(0, len(index), _BLOCK):
         of = slice(first, first + _BLOCK)
         calls = site.genotypes.pick(index[of])[keep]
-        found += scaled(calls, mean[of], scale[of], fewest=settings.min_carriers) @ loadings[of]
+        found += scaled(calls, mean[of], scale[of]) @ loadings[of]
     return list((found / spread).T)
 
 
@@ -185,6 +185,7 @@ def _index(site: Site, request: Request) -> Int:
         raise InputError("The variants of the principal components must be named once each, in order.")
     if index[-1] >= site.panel.size or not autosomal(site.panel.chromosome[index]).all():
         raise InputError("The variants of the principal components must be autosomal ones of the panel.")
+    must_be_there(site, index)
     return np.asarray(index, dtype=np.int64)
 
 

@@ -5,7 +5,7 @@
 | gwas_ld | ld_index, ld_mean, ld_scale (t,), rows in the config | carriers (rows, 2), band (rows, w): element (i, d) |
 |         |                                                      | the sum over samples of x_i x_{i+d}, 0 beyond t    |
 
-x are the columns of `site_scaled`: less the pooled mean, a missing call at the mean. The window w is the run config's
+x are the columns of `site_scaled`: less the pooled mean, over the scale. The window w is the run config's
 ``ld-window``, the variants lie on one chromosome, and those after the first `rows` are there for their products alone:
 whoever prunes a chromosome asks for it in stretches that overlap by w - 1.
 
@@ -42,7 +42,7 @@ def gwas_ld(site: Site, request: Request, settings: Settings) -> Arrays:
     for start in range(0, rows, step):
         of = slice(start, min(start + step + width - 1, len(index)))
         calls = site.genotypes.pick(index[of])[keep]
-        x = scaled(calls, mean[of], scale[of], fewest=settings.min_carriers)
+        x = scaled(calls, mean[of], scale[of])
         here = min(step, rows - start)
         guard[start : start + here] = carriers(calls[:, :here])
         band[start : start + here] = banded(x, here, width)

@@ -20,9 +20,6 @@ from gwas.site_scaled import BLOCK, centred_variants, numbers, scaled
 
 LOCO_ARRAYS = ("loco_index", "loco_mean", "loco_scale", "loco_weights", "loco_z", "loco_chromosome")
 
-WIDEST = 100.0
-"""Of a prediction, in the trait's pooled standard deviations: beyond it a sum would be one sample's."""
-
 
 def offset(site: Site, request: Request, settings: Settings, design: Design) -> Float:
     """(kept,) what is subtracted from the analysed samples' trait; zeros if the message brings no weights.
@@ -49,8 +46,6 @@ def offset(site: Site, request: Request, settings: Settings, design: Design) -> 
     mine = folds(site, settings)[design.keep]
     found = sum((part for code, part in by_chromosome.items() if code != chromosome), np.zeros(design.rows))
     found = found - np.einsum("nq,nq->n", design.z, on_covariates[mine])
-    if (np.abs(found) > WIDEST).any():
-        raise InputError(f"A prediction is beyond {WIDEST:.0f} standard deviations of the trait; no fit gives this.")
     return np.asarray(found, dtype=np.float64)
 
 
@@ -59,7 +54,7 @@ def _by_chromosome(site: Site, request: Request, settings: Settings, design: Des
     index, mean, scale = centred_variants(site, request, "loco")
     weights = numbers(request, "loco_weights", (len(index), settings.folds))
     used = {"index": index, "mean": mean, "scale": scale, "weights": weights, "keep": design.keep}
-    key = digest("loco", settings.seed, settings.folds, settings.min_carriers, arrays=used)
+    key = digest("loco", repr(settings), arrays=used)
 
     def make() -> dict[int, Float]:
         mine = folds(site, settings)[design.keep]
@@ -69,7 +64,7 @@ def _by_chromosome(site: Site, request: Request, settings: Settings, design: Des
             for start in range(0, len(places), BLOCK):
                 of = places[start : start + BLOCK]
                 calls = site.genotypes.pick(index[of])[design.keep]
-                part += scaled(calls, mean[of], scale[of], fewest=settings.min_carriers) @ weights[of]
+                part += scaled(calls, mean[of], scale[of]) @ weights[of]
             found[int(code)] = part[np.arange(design.rows), mine]
         return found
 

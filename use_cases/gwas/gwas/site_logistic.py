@@ -17,20 +17,25 @@ hat value h = w x'Vx (`flame_strategies.firth` says what the sums are for).
 |               | (m, (q + 1)(q + 2) / 2)     | curvature (m, (q + 1)(q + 2) / 2): sum of w (1 + h) x x'           |
 
 Triangles are packed row by row, the genotype last. Whether a sample without a call leaves the variant's test, or has
-the mean of the DIZ's own, is the run config's choice (`missing`); a DIZ without the variant leaves it either way. Sums
-are of all samples, those that leave with g = 0; what these alone add, to the columns that are not the genotype, is told
-apart for the hub to take off: left (m,), their number; left_loglik (m,), left_gradient (m, q) and left_hessian (m,
-q (q + 1) / 2), or left_score and left_curvature. Where few leave, this is withheld (``missing`` guards it): their sums
+the DIZ's most frequent call, is the run config's choice (`missing`); a DIZ without the variant leaves it either way.
+Sums are of all samples, those that leave with g = 0; what these alone add, to the columns that are not the genotype, is
+told apart for the hub to take off: left (m,), their number; left_loglik (m,), left_gradient (m, q) and left_hessian (m,
+q (q + 1) / 2), or left_score and left_curvature. Where few leave, nothing of the variant leaves the DIZ: their sums
 would be known otherwise, from those of a variant that nobody leaves.
+
+The weights w differ between those with no copy, one, and two, so that a few answers tell the three sums apart. A row
+leaves only if each genotype has nobody, or as many as the gates want (``classes``, with the groups of `site_classes`).
 
 What a hub could do with coefficients: a sample with |eta| far from 0 has no weight, so coefficients that saturate
 everybody but one patient leave sums that are that patient's columns, and two such sums whose borders have one patient
 between them differ by that patient. Therefore only samples with |eta| within `saturation` count as carriers, of both
-alleles, and as samples that leave; a row with too few of them over all DIZ does not leave (``carriers`` and ``missing``
-guard the answer and are not part of it). Nothing is refused because of a patient's own eta: a refusal would tell it.
+alleles; a row with too few of them over all DIZ does not leave (``carriers`` guards the answer and is not part of it).
+Nothing is refused because of a patient's own eta: a refusal would tell it.
 Coefficients of more than `coefficient_limit` are refused, whoever the patients are; no fit in these units needs them.
 Sums with hat values are linear in V, which is not cut off anywhere, so that no V singles a patient out: all of them
-together tell the pooled fourth moments of the columns, weighted by w^2, and no more.
+together tell the pooled fourth moments of the columns, weighted by w^2, and no more. But these are about people who
+have two variants at once, of whom there may be one: Firth's sums are answered only if the approved run config asks for
+the method (`firth`).
 
 What is not prevented: many sums at many coefficients, each of many patients, tell more than a fit needs, and two sums
 whose samples differ by few tell of these. The release contract bounds their number; noise alone bounds what they tell.
@@ -43,7 +48,8 @@ import numpy as np
 from gwas.errors import InputError
 from gwas.settings import Settings
 from gwas.site import Answer, Arrays, Bool, Float, Int, Request, Site
-from gwas.site_calls import Calls, read_calls
+from gwas.site_calls import Calls, most_frequent, read_calls
+from gwas.site_classes import by_site, everyone, groups
 from gwas.site_design import Design, design
 
 _MOST = 30.0
@@ -69,6 +75,7 @@ def gwas_null(site: Site, request: Request, settings: Settings) -> Arrays:
         "gradient": residual @ samples.z,
         "hessian": weight @ _pairs(samples.z),
         "carriers": told[:, None].astype(np.int64),
+        "classes": everyone(groups(site, settings, samples.keep)),
     }
 
 
@@ -76,22 +83,23 @@ def gwas_logistic(site: Site, request: Request, settings: Settings) -> Arrays:
     """Log-likelihood, gradient and Hessian of variants of a chunk, each at its own coefficients."""
     samples, calls = _read(site, request, settings)
     b = _coefficients(request, settings, calls.shape[1], samples.z.shape[1] + 1)
-    return logistic_sums(samples, calls, b, impute=settings.missing == "impute", saturation=settings.saturation)
+    return logistic_sums(samples, calls, b, settings, groups_of=groups(site, settings, samples.keep))
 
 
 def gwas_firth(site: Site, request: Request, settings: Settings) -> Arrays:
     """The penalised score and its curvature, at coefficients and inverse informations that the message brings."""
+    if settings.firth == "no":
+        raise InputError('The approved run config has firth = "no": sums of Firth\'s method are not answered.')
     samples, calls = _read(site, request, settings)
     b = _coefficients(request, settings, calls.shape[1], samples.z.shape[1] + 1)
     inverse, k = request.arrays.get("inverse"), b.shape[1]
     if inverse is None or inverse.shape != (len(b), k * (k + 1) // 2) or not (np.abs(inverse) <= _WIDEST).all():
         raise InputError("The message's inverse informations do not belong to its variants, or are beyond all reason.")
-    impute = settings.missing == "impute"
-    return logistic_sums(samples, calls, b, impute=impute, saturation=settings.saturation, inverse=inverse)
+    return logistic_sums(samples, calls, b, settings, groups_of=groups(site, settings, samples.keep), inverse=inverse)
 
 
 def logistic_sums(
-    samples: Design, calls: Calls, b: Float, *, impute: bool, saturation: float, inverse: Float | None = None
+    samples: Design, calls: Calls, b: Float, settings: Settings, *, groups_of: Float, inverse: Float | None = None
 ) -> Arrays:
     """The answer of `gwas_logistic`, or with inverse informations that of `gwas_firth`.
 
@@ -99,26 +107,28 @@ def logistic_sums(
         samples: The analysed ones, with q columns.
         calls: (kept, m) their copies, -1 where there is no call.
         b: (m, q + 1) coefficients.
-        impute: Whether a missing call is the mean of the DIZ's own.
-        saturation: Beyond this |eta| a sample does not count as a carrier.
+        settings: Whether a missing call is the DIZ's most frequent one, and beyond which |eta| a sample does not count
+            as a carrier.
+        groups_of: (kept, L) of `site_classes.groups`.
         inverse: (m, (q + 1)(q + 2) / 2) packed.
     """
     z, y, m, q = samples.z, samples.y, len(b), samples.z.shape[1]
     pairs, (zz, zg, gg) = _pairs(z), _places(q)
     loglik, vector, matrix = np.empty(m), np.empty((m, q + 1)), np.empty((m, len(zz) + q + 1))
     left_loglik, left_vector, left_matrix = np.zeros(m), np.zeros((m, q)), np.zeros((m, len(zz)))
-    counts, guards = np.empty((m, 6), dtype=np.int64), np.empty((m, 3), dtype=np.int64)
+    counts, carriers = np.empty((m, 6), dtype=np.int64), np.empty((m, 2 + groups_of.shape[1]), dtype=np.int64)
+    impute = settings.missing == "impute"
+    classes = np.empty((m, 3 + groups_of.shape[1] * (1 if impute else 2)), dtype=np.int64)
     for of in _blocks(m, len(y)):
         g, called, used = _genotypes(calls[:, of], impute=impute)
         linear = b[of, :q] @ z.T
         linear += b[of, q:] * g
         np.clip(linear, -_MOST, _MOST, out=linear)
         fit, residual, weight = _fit(y, linear)
-        told = np.abs(linear) <= saturation
-        counts[of] = _counts(g, called, used, y)
-        guards[of] = np.stack(
-            [(told & of_kind).sum(axis=1) for of_kind in (called & (g > 0), called & (g < 2), ~used)], 1
-        )
+        told = np.abs(linear) <= settings.saturation
+        counts[of], classes[of] = _counts(g, called, used, y), _classes(g, called, used, groups_of, impute=impute)
+        alleles = [(told & of_kind).sum(axis=1) for of_kind in (called & (g > 0), called & (g < 2))]
+        carriers[of] = np.column_stack([*alleles, np.rint(used.astype(np.float64) @ groups_of)])
         if inverse is not None:
             v = inverse[of]
             hat = v[:, zz] * _often(q) @ pairs.T + 2 * g * (v[:, zg] @ z.T) + g * g * v[:, gg, None]
@@ -133,7 +143,8 @@ def logistic_sums(
         matrix[of, zz] = weight @ pairs
         weight *= g
         matrix[of, zg], matrix[of, gg] = weight @ z, np.einsum("ij,ij->i", weight, g)
-    found: Arrays = {"counts": counts[:, :5], "left": counts[:, 5], "carriers": guards[:, :2], "missing": guards[:, 2:]}
+    carriers = np.column_stack([carriers, by_site(counts[:, 0], settings)])
+    found: Arrays = {"counts": counts[:, :5], "left": counts[:, 5], "carriers": carriers, "classes": classes}
     if inverse is not None:
         return {**found, "score": vector, "curvature": matrix, "left_score": left_vector, "left_curvature": left_matrix}
     found |= {"loglik": loglik, "gradient": vector, "hessian": matrix}
@@ -169,12 +180,11 @@ def _genotypes(calls: Calls, *, impute: bool) -> tuple[Float, Bool, Bool]:
     called = g >= 0
     if called.all():
         return g, called, called
-    g[~called] = 0.0
     if not impute:
+        g[~called] = 0.0
         return g, called, called
-    count = called.sum(axis=1)
-    mean = g.sum(axis=1) / np.maximum(count, 1)
-    return np.where(called, g, mean[:, None]), called, np.repeat(count[:, None] > 0, g.shape[1], axis=1)
+    filled = np.where(called, g, most_frequent(calls)[:, None])
+    return filled, called, np.repeat(called.any(axis=1)[:, None], g.shape[1], axis=1)
 
 
 def _counts(g: Float, called: Bool, used: Bool, y: Float) -> Int:
@@ -183,6 +193,18 @@ def _counts(g: Float, called: Bool, used: Bool, y: Float) -> Int:
     tested = used.sum(axis=1)
     sums = (known.sum(axis=1), known @ y, copies.sum(axis=1), copies @ y, tested, len(y) - tested)
     return np.column_stack(sums).round().astype(np.int64)
+
+
+def _classes(g: Float, called: Bool, used: Bool, of: Float, *, impute: bool) -> Int:
+    """(variants, 3 + L or 2 L) genotypes in the test; groups (samples, L) at a DIZ where nobody has a call, or else.
+
+    Else: those who leave the test without a call; where calls are imputed there are none, and no such columns.
+    """
+    lacks = ~called.any(axis=1, keepdims=True)
+    genotypes = [(used & (g == copies)).sum(axis=1) for copies in range(3)]
+    leaving = (~used & lacks,) if impute else (~used & lacks, ~used & ~lacks)
+    parts = [kind.astype(np.float64) @ of for kind in leaving]
+    return np.rint(np.column_stack([*genotypes, *parts])).astype(np.int64)
 
 
 def _fit(y: Float, linear: Float) -> tuple[Float, Float, Float]:

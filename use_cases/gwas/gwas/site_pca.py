@@ -6,15 +6,15 @@
 |          |                                                     | spread (1,): the sum of squares of X, n (1,)     |
 
 X has (g - 2 f) / sqrt(2 f (1 - f)) where mean and scale are those (Patterson, Price and Reich, PLoS Genetics 2, 2006),
-a missing call being 0. The scores X basis stay here; so do the principal components, which a DIZ makes from loadings
-when they are covariates (`site_design`).
+a missing call being this DIZ's most frequent one. The scores X basis stay here; so do the principal components, which a
+DIZ makes from loadings when they are covariates (`site_design`).
 
 What a hub gets from bases of its choice. Each column of an answer is X'X w for a w of its choice, over all DIZ: a
 column of the matrix of second moments if w is one variant. As many columns as there are patients in all give X'X
 whole, which determines the genotypes but for who is who. So b is at most the run config's number of components and
 `EXTRA_COLUMNS`, the terms bound how often this is asked (``per_run``), and both together should stay well below the
-number of patients. A variant that few carry has no weight (`site_scaled`, which also says what remains possible) and
-no row (the guard). The basis cannot be checked: an honest one follows from answers that no DIZ has seen unmasked.
+number of patients. A variant that few carry has no weight (`site_few`; `site_scaled` says what remains possible) and no
+row (the guard). The basis cannot be checked: an honest one follows from answers that no DIZ has seen unmasked.
 """
 
 import numpy as np

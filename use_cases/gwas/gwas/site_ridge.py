@@ -2,11 +2,11 @@
 
 | query       | asks                                          | answers                                          |
 |-------------|-----------------------------------------------|--------------------------------------------------|
-| gwas_ridge  | the design's arrays; ridge_index, ridge_mean, | n (K,), zz (K, q (q + 1) / 2) packed, zy (K, q), |
-|             | ridge_scale (m,): one block                   | yy (K,); carriers (m, 2), xx (m, m, K),          |
+| gwas_ridge  | the design's arrays; ridge_index, ridge_mean, | n (1, K), zz (1, K, q (q + 1) / 2) packed,       |
+|             | ridge_scale (m,): one block                   | zy (1, K, q), yy (1, K); xx (m, m, K),           |
 |             |                                               | xz (m, q, K), xy (m, K)                          |
-| gwas_level1 | the same of all blocks (p1,), block (p1,),    | n (K,), ww (K, L (L + 1) / 2) packed,            |
-|             | weights (p1, K J)                             | wz (K, L, q), wy (K, L)                          |
+| gwas_level1 | the same of all blocks (p1,), block (p1,),    | n (1, K), ww (1, K, L (L + 1) / 2) packed,       |
+|             | weights (p1, K J)                             | wz (1, K, L, q), wy (1, K, L)                    |
 
 X are the columns of `site_scaled`, Z and y those of the design, K the run config's ``folds``, J its number of ``ridge``
 heritabilities, L = J times the number of blocks. A sample's column (b, j) of W is its genotypes in block b times the
@@ -14,10 +14,15 @@ weights of its own fold (columns k J to k J + J - 1). Predictions stay here.
 
 Folds are of patients, by a hash of the run config's seed and the patient id: no message says who is in which.
 
+Guards. A row of X needs enough carriers of either allele in every fold: ``carriers`` (m, 2 K). All that is by fold
+needs enough people in every fold, and in every fold of each declared level: ``classes`` (1, K G) and, the same for each
+row of X, ``row_classes`` (m, K G), G as in `site_classes`. One fold that holds too few hides all folds, because the sum
+of all of them is known.
+
 What a hub gets. Products of variants with each other, by fold: of any ``blocks`` variants of one
 chromosome, and, with weights of its choice, of L combinations of all variants. Both are second moments of sums over all
 DIZ, as principal components' are, and the same remains possible (`site_pca`, `site_scaled`); ``gwas_level1`` has so
-many columns that the terms should let a run ask it a few times only. `carriers` guards rows and columns of xx.
+many columns that the terms should let a run ask it a few times only.
 """
 
 import hashlib
@@ -29,11 +34,18 @@ from gwas.errors import InputError
 from gwas.settings import Settings
 from gwas.site import Answer, Arrays, Bool, Float, Int, Request, Site
 from gwas.site_cache import digest, remember
+from gwas.site_classes import everyone, groups
 from gwas.site_design import design
 from gwas.site_scaled import carriers, centred_variants, numbers, scaled, variants
 
 MOST_COLUMNS = 1_500
 """L; the release contract states 1500 * 1501 / 2."""
+
+FEWEST_OF_A_BLOCK = 20
+"""Variants; a chromosome with fewer has no block."""
+
+LARGEST_WEIGHT = 1e3
+"""Of a standardised variant, in the trait's standard deviations."""
 
 
 def folds(site: Site, settings: Settings) -> Int:
@@ -57,17 +69,29 @@ def gwas_ridge(site: Site, request: Request, settings: Settings) -> Arrays:
         raise InputError(f"A block has at most {settings.blocks} variants, of one chromosome.")
     samples = design(site, request, settings)
     calls, z, y = site.genotypes.pick(index)[samples.keep], samples.z, samples.y
-    x = scaled(calls, mean, scale, fewest=settings.min_carriers)
+    x = scaled(calls, mean, scale)
     K, m, q = settings.folds, len(index), z.shape[1]
     upper = np.triu_indices(q)
-    zz, zy, yy = np.zeros((K, len(upper[0]))), np.zeros((K, q)), np.zeros(K)
+    zz, zy, yy = np.zeros((1, K, len(upper[0]))), np.zeros((1, K, q)), np.zeros((1, K))
     xx, xz, xy = np.zeros((m, m, K)), np.zeros((m, q, K)), np.zeros((m, K))
-    for k, rows in enumerate(_rows(site, settings, samples.keep)):
+    by_fold = in_folds(folds(site, settings)[samples.keep], settings)
+    for k, rows in enumerate(by_fold):
         xk, zk, yk = x[rows], z[rows], y[rows]
-        zz[k], zy[k], yy[k] = (zk.T @ zk)[upper], zk.T @ yk, yk @ yk
+        zz[0, k], zy[0, k], yy[0, k] = (zk.T @ zk)[upper], zk.T @ yk, yk @ yk
         xx[:, :, k], xz[:, :, k], xy[:, k] = xk.T @ xk, xk.T @ zk, xk.T @ yk
-    sizes = _sizes(site, settings, samples.keep)
-    return {"n": sizes, "zz": zz, "zy": zy, "yy": yy, "carriers": carriers(calls), "xx": xx, "xz": xz, "xy": xy}
+    classes = by_class(site, settings, samples.keep, by_fold)
+    return {
+        "n": _sizes(by_fold),
+        "zz": zz,
+        "zy": zy,
+        "yy": yy,
+        "xx": xx,
+        "xz": xz,
+        "xy": xy,
+        "carriers": np.concatenate([carriers(calls[rows]) for rows in by_fold], axis=1),
+        "classes": classes,
+        "row_classes": np.repeat(classes, m, axis=0),
+    }
 
 
 def gwas_level1(site: Site, request: Request, settings: Settings) -> Arrays:
@@ -88,15 +112,20 @@ def gwas_level1(site: Site, request: Request, settings: Settings) -> Arrays:
     L = J * (int(block[-1]) + 1)
     if L > MOST_COLUMNS:
         raise InputError(f"There are {L} predictions per sample; at most {MOST_COLUMNS} are answered for.")
+    if np.bincount(block).min() < FEWEST_OF_A_BLOCK:
+        raise InputError(f"A block of fewer than {FEWEST_OF_A_BLOCK} variants is these variants' genotypes.")
     weights, samples = numbers(request, "weights", (len(index), K * J)), design(site, request, settings)
-    by_fold = _rows(site, settings, samples.keep)
+    if np.abs(weights).max() > LARGEST_WEIGHT:
+        raise InputError(f"A weight is beyond {LARGEST_WEIGHT:.0f}; no fit of a standardised trait gives this.")
+    by_fold = in_folds(folds(site, settings)[samples.keep], settings)
     w = _predictions(site, request, settings, samples.keep, weights)
     upper, q = np.triu_indices(L), samples.z.shape[1]
-    ww, wz, wy = np.zeros((K, len(upper[0]))), np.zeros((K, L, q)), np.zeros((K, L))
+    ww, wz, wy = np.zeros((1, K, len(upper[0]))), np.zeros((1, K, L, q)), np.zeros((1, K, L))
     for k, rows in enumerate(by_fold):
         wk = w[rows]
-        ww[k], wz[k], wy[k] = (wk.T @ wk)[upper], wk.T @ samples.z[rows], wk.T @ samples.y[rows]
-    return {"n": _sizes(site, settings, samples.keep), "ww": ww, "wz": wz, "wy": wy}
+        ww[0, k], wz[0, k], wy[0, k] = (wk.T @ wk)[upper], wk.T @ samples.z[rows], wk.T @ samples.y[rows]
+    classes = by_class(site, settings, samples.keep, by_fold)
+    return {"n": _sizes(by_fold), "ww": ww, "wz": wz, "wy": wy, "classes": classes}
 
 
 ANSWERS: dict[str, Answer] = {"gwas_ridge": gwas_ridge, "gwas_level1": gwas_level1}
@@ -106,23 +135,29 @@ ANSWERS: dict[str, Answer] = {"gwas_ridge": gwas_ridge, "gwas_level1": gwas_leve
 def _predictions(site: Site, request: Request, settings: Settings, keep: Bool, weights: Float) -> Float:
     """(kept, L) of each sample, with the weights of its fold."""
     index, mean, scale = centred_variants(site, request, "ridge")
-    by_fold, J, block = _rows(site, settings, keep), len(settings.ridge), request.arrays["block"]
+    by_fold = in_folds(folds(site, settings)[keep], settings)
+    J, block = len(settings.ridge), request.arrays["block"]
     edges = np.searchsorted(block, np.arange(int(block[-1]) + 2))
     found = np.zeros((int(keep.sum()), J * (len(edges) - 1)))
     for number, (start, stop) in enumerate(pairwise(edges)):
         of = slice(int(start), int(stop))
         calls = site.genotypes.pick(index[of])[keep]
-        x = scaled(calls, mean[of], scale[of], fewest=settings.min_carriers)
+        x = scaled(calls, mean[of], scale[of])
         for k, rows in enumerate(by_fold):
             found[rows, number * J : (number + 1) * J] = x[rows] @ weights[of, k * J : (k + 1) * J]
     return found
 
 
-def _rows(site: Site, settings: Settings, keep: Bool) -> list[Int]:
-    """Of the analysed samples, the places of those in each fold."""
-    mine = folds(site, settings)[keep]
+def in_folds(mine: Int, settings: Settings) -> list[Int]:
+    """The places of the samples of each fold, whose folds are (kept,)."""
     return [np.flatnonzero(mine == k) for k in range(settings.folds)]
 
 
-def _sizes(site: Site, settings: Settings, keep: Bool) -> Int:
-    return np.bincount(folds(site, settings)[keep], minlength=settings.folds).astype(np.int64)
+def by_class(site: Site, settings: Settings, keep: Bool, by_fold: list[Int]) -> Int:
+    """(1, K G) people of each of the groups of `site_classes`, fold by fold."""
+    of = groups(site, settings, keep)
+    return np.concatenate([everyone(of[rows]) for rows in by_fold], axis=1)
+
+
+def _sizes(by_fold: list[Int]) -> Int:
+    return np.array([[len(rows) for rows in by_fold]], dtype=np.int64)

@@ -1,12 +1,15 @@
-"""Genotypes as columns of a matrix: less their pooled mean, over their pooled spread, a missing call at the mean.
+"""Genotypes as columns of a matrix: less their pooled mean, over their pooled spread.
 
 A message that brings weights on variants (a basis, loadings, a ridge model) asks about X w, and multiplied with other
-genotypes that is X'X w. If w has one variant, and one patient carries it, this is the carrier's genome. Masks and
-counts of who carries the *other* variants do not help against it. So where fewer than `fewest` of a DIZ's analysed
-samples carry an allele, nobody there counts as carrying it: all of them, those without a call as well, are alike. Then
-whatever the weights, each variant that tells samples apart has so many carriers of either allele at that DIZ. Of common
-variants (`pca_maf`) at a DIZ of hundreds this changes little; with `fewest` of 1 nothing at all, and sums are the
-pooled ones.
+genotypes that is X'X w. Sums are linear: whoever sees the same genotypes in two representations sees the difference,
+which may be one patient's. So there is one representation for all queries of an analysis, and a message changes it by a
+mean and a scale alone, which is the same change for every patient:
+
+* a missing call is the most frequent one of this DIZ's analysed samples, whatever the message says and whichever of
+  them a sum is over (`filled`);
+* only variants that the approved panel states as common take weights (`weighable`), and one of which a DIZ has fewer
+  than `min_carriers` carriers of an allele, but some, is absent there for every query (`site_few`). A DIZ refuses
+  weights on a variant that it lacks.
 
 Not prevented: weights on several common variants whose sum is large in one patient alone, such as the difference of two
 that differ in one patient. A hub that knows such weights gets that patient's genotypes from one answer. It has to find
@@ -22,9 +25,11 @@ import numpy as np
 import numpy.typing as npt
 
 from gwas.errors import InputError
+from gwas.panel import Panel
 from gwas.settings import Settings
 from gwas.site import Bool, Float, Int, Request, Site
 from gwas.site_cache import digest, remember
+from gwas.site_calls import most_frequent
 
 Calls = npt.NDArray[np.int8]
 
@@ -43,29 +48,46 @@ def carriers(calls: Calls) -> Int:
     return np.stack([alt, ref], axis=1).astype(np.int64)
 
 
-def scaled(calls: Calls, mean: Float, scale: Float, *, fewest: int) -> Float:
+def weighable(panel: Panel, settings: Settings) -> Bool:
+    """(p,) variants that may take weights: on autosomes, and common by the panel's own frequencies."""
+    frequency = panel.alt_frequency.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        minor = np.minimum(frequency, 1 - frequency)
+        return np.asarray((minor >= settings.pca_maf) & (panel.chromosome <= AUTOSOMES))
+
+
+def filled(calls: Calls) -> Float:
+    """Copies, a missing call being this DIZ's most frequent one, as in every test.
+
+    Args:
+        calls: (n, m) of all analysed samples, -1 missing; never of some of them, as a fold.
+
+    Returns:
+        (n, m) float64 in Fortran's order; 0 where nobody has a call.
+    """
+    by_variant = calls.T  # its rows lie together
+    found = by_variant.astype(np.float64)
+    rows = np.flatnonzero((by_variant < 0).any(axis=1))
+    if len(rows):
+        some = by_variant[rows]
+        found[rows] = np.where(some < 0, most_frequent(some.T)[:, None], some)
+    return found.T
+
+
+def scaled(calls: Calls, mean: Float, scale: Float) -> Float:
     """Columns of the matrix.
 
     Args:
-        calls: (n, m) copies, -1 missing.
+        calls: (n, m) copies, -1 missing, of all analysed samples.
         mean: (m,) pooled means of the copies.
         scale: (m,) what they are divided by, above 0.
-        fewest: Carriers of an allele at this DIZ, below which it does not count (see the module); 1 for no such rule.
 
     Returns:
         (n, m) float64 in Fortran's order.
     """
-    by_variant = calls.T  # its rows lie together
-    found = by_variant.astype(np.float64)
+    found = filled(calls).T
     found -= mean[:, None]
     found /= scale[:, None]
-    found[by_variant < 0] = 0.0
-    if fewest > 1:
-        few = carriers(calls) < fewest
-        alike = np.flatnonzero(few.any(axis=1))
-        copies = np.where(few[alike, 0], 0.0, 2.0)
-        value = np.where(few[alike].all(axis=1), 0.0, (copies - mean[alike]) / scale[alike])
-        found[alike] = value[:, None]
     return found.T
 
 
@@ -82,7 +104,7 @@ def blocks(
     for start in range(0, len(index), BLOCK):
         of = slice(start, min(start + BLOCK, len(index)))
         calls = _held(site, index, keep)[:, of] if held else site.genotypes.pick(index[of])[keep]
-        yield of, calls, scaled(calls, mean[of], scale[of], fewest=settings.min_carriers)
+        yield of, calls, scaled(calls, mean[of], scale[of])
 
 
 def centred_variants(site: Site, request: Request, prefix: str) -> tuple[Int, Float, Float]:
@@ -111,7 +133,21 @@ def variants(site: Site, request: Request, name: str) -> Int:
         raise InputError(f"The variants {name!r} must be places in the panel, each once and in order.")
     if (site.panel.chromosome[index] > AUTOSOMES).any():
         raise InputError(f"The variants {name!r} must lie on autosomes.")
+    must_be_there(site, index)
     return index.astype(np.int64)
+
+
+def must_be_there(site: Site, index: Int) -> None:
+    """Refuse weights on variants that this DIZ lacks: such a sum would tell of this DIZ.
+
+    Raises:
+        InputError: It lacks some.
+    """
+    if absent := int((~site.genotypes.present[index]).sum()):
+        raise InputError(
+            f"{absent} of the {len(index)} variants that the message weighs are not at this DIZ, or too few carry them "
+            "here; weigh variants that all DIZ have."
+        )
 
 
 def numbers(request: Request, name: str, shape: tuple[int, ...]) -> Float:

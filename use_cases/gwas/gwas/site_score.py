@@ -1,44 +1,37 @@
 """A DIZ's part of a polygenic score: sums over training samples for its weights, over test samples for its worth.
 
-A variant counts as copies of the effect allele less a mean that the hub sends; a missing call is at the mean. Only
-autosomes are in a score. Folds are of patients, by a hash of seed and patient id, so that all samples of a patient are
-in one fold at every DIZ; the approved run config alone decides about seed and number.
+A variant counts as copies of the effect allele less a mean that the hub sends; a missing call is this DIZ's most
+frequent one (`site_scaled.filled`). Only variants that the panel states as common are in a score, and such as all DIZ
+have. Folds are of patients, by a hash of seed and patient id; the approved run config alone decides about seed and
+number.
 
 What the hub may choose are variants, means and weights. Carriers of both alleles are counted for each variant, by fold
-and among the test samples, and guard what leaves (``pyproject.toml``): sums of a variant, or of a score with a variant,
-that too few people carry are 0. Bins of a score are where a normal distribution has equal shares, at a centre and
-spread that the hub sends, so that it cannot cut around one patient more finely than the run config lets it.
+and among the test samples, and people by fold and by declared level; they guard what leaves (``pyproject.toml``).
+
+A score's worth is told in tenths of each DIZ's own test samples, by their rank in its prediction and in its score: a
+message brings no cuts. All tenths leave, or none.
 """
 
 import hashlib
 
 import numpy as np
-import numpy.typing as npt
 
 from gwas.errors import InputError
 from gwas.settings import Settings
-from gwas.site import Answer, Arrays, Bool, Float, Int, Request, Site
+from gwas.site import Answer, Arrays, Float, Int, Request, Site
 from gwas.site_cache import digest, remember
+from gwas.site_classes import everyone, groups
 from gwas.site_design import TEST, TRAIN, analysed, design
+from gwas.site_ridge import LARGEST_WEIGHT, by_class, in_folds
+from gwas.site_scaled import AUTOSOMES, carriers, filled, must_be_there
 
 MOST_LD, MOST_VARIANTS = 500, 500
 """Variants in one message; the release contract states the same."""
 
-BINS = 40
-"""Of a score, for the ROC curve."""
+LEAST_WEIGHT = 1e-9
 
-TENTHS = np.array(
-    [
-        *(-1.2815515655446004, -0.8416212335729143, -0.5244005127080409, -0.2533471031357997, 0.0),
-        *(0.2533471031357997, 0.5244005127080407, 0.8416212335729143, 1.2815515655446004),
-    ]
-)
-"""Where a standard normal distribution has 10 %, 20 %, ..."""
-
-CUTS = np.linspace(-3.2, 3.2, BINS - 1)
-"""Between the bins of a standardised score."""
-
-AUTOSOMES = 22
+TENTHS = 10
+"""Of a DIZ's test samples, by rank."""
 
 
 def folds(site: Site, settings: Settings) -> Int:
@@ -59,31 +52,31 @@ def score_ld(site: Site, request: Request, settings: Settings) -> Arrays:
     """
     index, mean = _variants(site, request, MOST_LD)
     calls = site.genotypes.pick(index)[analysed(site, settings, TRAIN)]
-    x = _centred(calls, mean)
-    return {"xx": x.T @ x, "carriers": _carriers(calls)}
+    x = filled(calls) - mean
+    return {"xx": x.T @ x, "carriers": carriers(calls)}
 
 
 def score_moments(site: Site, request: Request, settings: Settings) -> Arrays:
     """Products by fold of the training samples' variants x, covariates z and outcome y.
 
     Returns:
-        ``zz`` (K, q, q), ``zy`` (K, q), ``yy`` (K,); ``xz`` (m, q, K), ``xy`` (m, K), ``xx`` (m, m, K), and
-        ``carriers`` (m, 2 K + 2), which guards them: of both alleles in each fold, and among the test samples.
+        ``zz`` (1, K, q, q), ``zy`` (1, K, q), ``yy`` (1, K); ``xz`` (m, q, K), ``xy`` (m, K), ``xx`` (m, m, K). Guards:
+        ``carriers`` (m, 2 K + 2) of both alleles in each fold, and among the test samples; ``classes`` (1, K G) and
+        ``row_classes`` (m, K G), people by fold and group (`site_classes`).
     """
     index, mean = _variants(site, request, MOST_VARIANTS)
     of, held = design(site, request, settings, TRAIN), analysed(site, settings, TEST)
-    calls, fold = site.genotypes.pick(index), folds(site, settings)
+    calls = site.genotypes.pick(index)
     K, q, m = settings.folds, of.z.shape[1], len(index)
-    zz, zy, yy = np.zeros((K, q, q)), np.zeros((K, q)), np.zeros(K)
+    zz, zy, yy = np.zeros((1, K, q, q)), np.zeros((1, K, q)), np.zeros((1, K))
     xz, xy, xx = np.zeros((m, q, K)), np.zeros((m, K)), np.zeros((m, m, K))
-    carriers = [_carriers(calls[held])]
-    mine, trained = fold[of.keep], calls[of.keep]
-    for k in range(K):
-        rows = mine == k
-        x, z, y = _centred(trained[rows], mean), of.z[rows], of.y[rows]
-        zz[k], zy[k], yy[k] = z.T @ z, z.T @ y, y @ y
+    trained, by_fold = calls[of.keep], in_folds(folds(site, settings)[of.keep], settings)
+    every = filled(trained) - mean
+    for k, rows in enumerate(by_fold):
+        x, z, y = every[rows], of.z[rows], of.y[rows]
+        zz[0, k], zy[0, k], yy[0, k] = z.T @ z, z.T @ y, y @ y
         xz[:, :, k], xy[:, k], xx[:, :, k] = x.T @ z, x.T @ y, x.T @ x
-        carriers.append(_carriers(trained[rows]))
+    classes = by_class(site, settings, of.keep, by_fold)
     return {
         "zz": zz,
         "zy": zy,
@@ -91,7 +84,9 @@ def score_moments(site: Site, request: Request, settings: Settings) -> Arrays:
         "xz": xz,
         "xy": xy,
         "xx": xx,
-        "carriers": np.concatenate(carriers, axis=1),
+        "carriers": np.concatenate([carriers(calls[held]), *(carriers(trained[rows]) for rows in by_fold)], axis=1),
+        "classes": classes,
+        "row_classes": np.repeat(classes, m, axis=0),
     }
 
 
@@ -100,41 +95,46 @@ def score_check(site: Site, request: Request, settings: Settings) -> Arrays:
 
     Args:
         site: The DIZ's data.
-        request: Arrays: ``index``, ``mean`` and ``weights`` (m,), ``covariates`` (q,), ``ranges`` (4,): centre and
-            spread of the score, then of the prediction; and those of the design.
+        request: Arrays: ``index``, ``mean`` and ``weights`` (m,), ``covariates`` (q,), and those of the design.
         settings: The approved run config's.
 
     Returns:
         ``products`` (1, 10): upper triangle of the sums of products of 1, prediction by covariates, score and outcome,
-        guarded by ``carriers`` (1, 2 m); ``tenths`` (10, 3): samples, prediction and outcome by bin of the prediction,
-        guarded by ``people`` (10, 1); ``bins`` (`BINS`, 2): controls and cases by bin of the score, 0 of a trait.
+        guarded by ``carriers`` (1, 2 m) and ``classes`` (1, G); ``tenths`` (1, 10, 3): samples, prediction and outcome
+        by the rank of the prediction among this DIZ's, and of a disease ``ranks`` (1, 10, 2): controls and cases by the
+        rank of the score, 0 of a trait; both guarded by ``people`` (1, 10) and ``classes``.
     """
     index, mean = _variants(site, request, MOST_VARIANTS)
     of = design(site, request, settings, TEST)
-    weights = _vector(request, "weights", len(index))
-    covariates, ranges = _vector(request, "covariates", of.z.shape[1]), _vector(request, "ranges", 4)
-    if (weights == 0).any():
+    weights, covariates = _vector(request, "weights", len(index)), _vector(request, "covariates", of.z.shape[1])
+    for of_what in (weights, covariates):
+        if np.abs(of_what).max() > LARGEST_WEIGHT:
+            raise InputError(f"A weight is beyond {LARGEST_WEIGHT:.0f}; no fit of a standardised trait gives this.")
+    if (np.abs(weights) < LEAST_WEIGHT).any():
         raise InputError("Every variant of a score has a weight that is not 0.")
-    if not (ranges[[1, 3]] > 0).all():
-        raise InputError("The spreads of score and prediction are above 0.")
     calls = site.genotypes.pick(index)[of.keep]
-    carriers = _carriers(calls).reshape(1, -1)
-    score, base = _centred(calls, mean) @ weights, of.z @ covariates
+    score, base = (filled(calls) - mean) @ weights, of.z @ covariates
     rows = np.column_stack([np.ones(of.rows), base, score, of.y])
-    place = np.searchsorted(ranges[2] + ranges[3] * TENTHS, base + score, side="right")
-    tenths = np.zeros((10, 3))
+    place = tenth(base + score)
+    tenths, ranks = np.zeros((TENTHS, 3)), np.zeros((TENTHS, 2), dtype=np.int64)
     np.add.at(tenths, place, np.column_stack([np.ones(of.rows), base + score, of.y]))
-    bins = np.zeros((BINS, 2), dtype=np.int64)
     if settings.binary:
-        at = np.searchsorted(ranges[0] + ranges[1] * CUTS, score, side="right")
-        np.add.at(bins, (at, of.y.astype(np.int64)), 1)
+        np.add.at(ranks, (tenth(score), of.y.astype(np.int64)), 1)
     return {
-        "products": (rows.T @ rows)[np.triu_indices(4)][None, :],
-        "carriers": carriers,
-        "tenths": tenths,
-        "people": tenths[:, :1].astype(np.int64),
-        "bins": bins,
+        "products": (rows.T @ rows)[np.triu_indices(4)][None],
+        "tenths": tenths[None],
+        "ranks": ranks[None],
+        "carriers": carriers(calls).reshape(1, -1),
+        "people": tenths[None, :, 0].astype(np.int64),
+        "classes": everyone(groups(site, settings, of.keep)),
     }
+
+
+def tenth(values: Float) -> Int:
+    """(n,) 0 to 9, by rank; the earlier of two equal ones is the lower."""
+    rank = np.empty(len(values), dtype=np.int64)
+    rank[np.argsort(values, kind="stable")] = np.arange(len(values))
+    return rank * TENTHS // max(len(values), 1)
 
 
 def _variants(site: Site, request: Request, most: int) -> tuple[Int, Float]:
@@ -153,6 +153,7 @@ def _variants(site: Site, request: Request, most: int) -> tuple[Int, Float]:
     mean = _vector(request, "mean", len(index))
     if not ((mean >= 0) & (mean <= 2)).all():
         raise InputError("The mean of a variant is from 0 to 2 copies.")
+    must_be_there(site, index)
     return index.astype(np.int64), mean
 
 
@@ -161,17 +162,6 @@ def _vector(request: Request, name: str, length: int) -> Float:
     if found.shape != (length,) or not np.isfinite(found).all():
         raise InputError(f"The message's {name} should be {length} finite numbers.")
     return found
-
-
-def _centred(calls: npt.NDArray[np.int8], mean: Float) -> Float:
-    """(n, m) copies less their mean, 0 where there is no call."""
-    return np.where(calls < 0, 0.0, calls - mean)
-
-
-def _carriers(calls: npt.NDArray[np.int8]) -> Int:
-    """(m, 2) samples with the effect allele, and with the other one."""
-    there: Bool = calls >= 0
-    return np.stack([(calls > 0).sum(axis=0), (there & (calls < 2)).sum(axis=0)], axis=1).astype(np.int64)
 
 
 ANSWERS: dict[str, Answer] = {"score_ld": score_ld, "score_moments": score_moments, "score_check": score_check}

@@ -28,10 +28,15 @@ from gwas.panel import Panel
 from gwas.quality_rules import Quality
 from gwas.results import Associations
 from gwas.settings import Settings
-from gwas.site_ridge import MOST_COLUMNS
+from gwas.site_ridge import FEWEST_OF_A_BLOCK, MOST_COLUMNS
 from gwas.steps import Steps
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+HIDDEN = (
+    "A fold holds fewer patients, or fewer of a declared level, than the release contract lets out (min_total): sums "
+    "by fold stay hidden. Leave the rare level out, state fewer folds, or have more patients."
+)
 
 FEWEST_CHROMOSOMES = 2
 """With one chromosome, leaving it out leaves nothing."""
@@ -114,7 +119,7 @@ def run(hub: Hub, quality: Quality, components: HasArrays | None) -> Association
 
     def first(exchange: Exchange) -> Loco:
         null = moments(exchange, hub.settings, components)
-        blocks = blocks_of(common(hub.panel, quality, hub.settings.pca_maf), hub.panel, hub.settings)
+        blocks = blocks_of(common(hub.panel, quality, hub.settings), hub.panel, hub.settings)
         return step_one(exchange, blocks, hub.settings, null.arrays, hub.grid)
 
     loco, nodes = hub.fit(first)
@@ -138,13 +143,15 @@ def step_one(exchange: Exchange, blocks: Blocks, settings: Settings, design: Arr
     for number, of in enumerate(blocks.ranges, 1):
         block = {**blocks.variants.take(of).arrays("ridge"), **design}
         sums = exchange("query.gwas_ridge", {"block": block})
-        covariates = Covariates(sums["n"], _squares(sums["zz"]), sums["zy"], sums["yy"])
+        if not sums["n"].any():
+            raise StrategyError(HIDDEN)
+        covariates = Covariates(sums["n"][0], _squares(sums["zz"][0]), sums["zy"][0], sums["yy"][0])
         models.append(block_ridge.block_model(covariates, sums["xx"], sums["xz"], sums["xy"], penalty))
         steps.done(number)
     weights = [model.weights.transpose(1, 0, 2).reshape(model.weights.shape[1], -1) for model in models]
     asked = {**blocks.variants.arrays("ridge"), "block": blocks.number, "weights": np.concatenate(weights), **design}
     sums = exchange("query.gwas_level1", {"blocks": asked})
-    predictions = Predictions(_squares(sums["ww"]), sums["wz"], sums["wy"])
+    predictions = Predictions(_squares(sums["ww"][0]), sums["wz"][0], sums["wy"][0])
     found = block_ridge.level_one(covariates, models, predictions, settings.ridge)
     return Loco(
         blocks.variants,
@@ -157,15 +164,19 @@ def step_one(exchange: Exchange, blocks: Blocks, settings: Settings, design: Arr
 
 
 def blocks_of(variants: Common, panel: Panel, settings: Settings) -> Blocks:
-    """Blocks of neighbours, those of a chromosome about equally long.
+    """Blocks of neighbours, those of a chromosome about equally long; none of a chromosome with few variants.
 
     Raises:
         StrategyError: There are too few chromosomes, or too many blocks.
     """
     chromosome = panel.chromosome[variants.index]
+    codes, counts = np.unique(chromosome, return_counts=True)
+    variants = variants.take(np.isin(chromosome, codes[counts >= FEWEST_OF_A_BLOCK]))
+    chromosome = panel.chromosome[variants.index]
     if len(np.unique(chromosome)) < FEWEST_CHROMOSOMES:
         raise StrategyError(
-            "The two-step method leaves the tested chromosome out of the prediction, so it needs common variants of "
+            "The two-step method leaves the tested chromosome out of the prediction, so it needs "
+            f"{FEWEST_OF_A_BLOCK} common variants on each of "
             'two chromosomes at least; state analysis = "linear", or lower pca-maf.'
         )
     ranges: list[slice] = []
