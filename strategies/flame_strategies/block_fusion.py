@@ -8,10 +8,11 @@ solution also where an indicator is constant or two of them are equal).
 
 Queries, answered in the array record ``sums``, for F columns, M blocks, q outputs and K folds of patients:
 
-1. ``moments``, input: array record ``about`` with ``centre`` (F,). Reply: ``n``, ``sites`` (1,) int64; ``there``,
-   ``widths`` (M,) int64, rows that have a block, and its number of columns (summed over sites like all else);
-   ``count`` (F,) int64; ``sum_x``, ``sum_xx`` (F,) of x - centre where observed. It is asked twice: at 0 for the means,
-   and at the means for the spreads, which so lose no digits to a mean that is far from 0.
+1. ``moments``, input: array record ``about`` with ``centre`` and ``unit`` (F,). Reply: ``n``, ``sites`` (1,) int64;
+   ``there``, ``widths`` (M,) int64, rows that have a block, and its number of columns (summed over sites like all
+   else); ``count`` (F,) int64; ``sum_x``, ``sum_xx`` (F,) of (x - centre) / unit where observed. It is asked twice: in
+   the columns' own units (both empty) for the means and a rough spread, and around the means in that spread. So no
+   digits are lost to a mean that is far from 0, nor to the fixed point of masked sums where a spread is small.
 2. ``block``, input: array record ``scaling`` with ``centre``, ``scale`` (F,), a scale of 0 leaving a column out. Reply,
    by fold and with z (p = F + M): ``n`` (K,) int64; ``sum_z`` (K, p); ``xx`` (K, p (p + 1) / 2) upper triangles of
    the sums of z z'; ``xy`` (K, p, q); ``sum_y``, ``yy`` (K, q).
@@ -34,6 +35,9 @@ from flame_strategies.reference import CONSTANT_SPREAD
 from flame_strategies.sums import Content, Exchange, Sums
 
 __all__ = ["BlockMoments", "BlockScaling", "RidgePath", "ask_blocks", "best_of", "pooled_scaling", "ridge_path"]
+
+SMALLEST_SPREAD = 1e-6
+"""In a column's own unit; one that varies less is constant. Give a column in another unit where it means something."""
 
 Vector = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
@@ -78,17 +82,16 @@ def pooled_scaling(exchange: Exchange, content: Content, *, query: str = "query.
     Raises:
         ValueError: There are no rows.
     """
-    first = _moments(exchange(query, {**content, "about": {"centre": np.zeros(0)}}))
+    first = _moments(exchange(query, {**content, "about": {"centre": np.zeros(0), "unit": np.zeros(0)}}))
     count = first["count"].astype(np.float64)
-    centre = np.divide(first["sum_x"], count, out=np.zeros_like(count), where=count > 0)
-    second = _moments(exchange(query, {**content, "about": {"centre": centre}}))
+    centre, variance = _spread(first, count)
+    unit = np.maximum(np.sqrt(np.maximum(variance, 0.0)), SMALLEST_SPREAD)
+    second = _moments(exchange(query, {**content, "about": {"centre": centre, "unit": unit}}))
     if not np.array_equal(first["count"], second["count"]):
         raise UnusableReply("The sites' counts of values changed between two exchanges; their data stores changed.")
-    # the mean that rounding left over is taken off, so that a constant column has no spread
-    shift = np.divide(second["sum_x"], count, out=np.zeros_like(count), where=count > 0)
-    variance = np.divide(second["sum_xx"], count, out=np.zeros_like(count), where=count > 0) - shift**2
-    floor = (CONSTANT_SPREAD * np.abs(centre)) ** 2
-    scale = np.sqrt(np.where(variance > np.maximum(floor, 1e-300), variance, 0.0))
+    shift, variance = _spread(second, count)  # what rounding left of the mean
+    centre, scale = centre + unit * shift, unit * np.sqrt(np.maximum(variance, 0.0))
+    scale = np.where(scale > np.maximum(CONSTANT_SPREAD * np.abs(centre), SMALLEST_SPREAD), scale, 0.0)
     sites = int(first["sites"][0])
     return BlockScaling(
         int(first["n"][0]), sites, first["there"], first["widths"] // sites, first["count"], centre, scale
@@ -229,6 +232,14 @@ def _errors(moments: BlockMoments, fold: int, coefficients: Matrix) -> Vector:
     cross = np.concatenate([y[None, :], xy])
     of = [float(yy.sum() - 2 * (b * cross).sum() + (b * (full @ b)).sum()) for b in coefficients]
     return np.array(of)
+
+
+def _spread(sums: Sums, count: Vector) -> tuple[Vector, Vector]:
+    """Mean and variance (F,) of what was summed, each 0 where nothing was observed."""
+    mean, square = (
+        np.divide(sums[name], count, out=np.zeros_like(count), where=count > 0) for name in ("sum_x", "sum_xx")
+    )
+    return mean, square - mean**2
 
 
 def _moments(sums: Sums) -> dict[str, npt.NDArray[Any]]:

@@ -10,10 +10,12 @@ sums over sites of products within sites, the same as of the pooled rows with a 
 The empirical Bayes step compares a site's shifts and spreads over its own features: it is the site's alone, and needs
 nothing but a, b and s.
 
-Query ``combat``; reply, in ``sums``, for B blocks of features, J features in all and c covariates: ``n``, ``sites``
-(B,) int64, rows and sites that have the block; ``answers`` (1,) int64, 1; ``widths`` (B,) int64, features of each block
-(summed over sites like all else); ``sum_x`` (B, c), ``xx`` (B, c (c + 1) / 2), ``sum_y`` (J,), ``xy`` (c, J), ``yy``
-(J,); xx, xy and yy within sites.
+Query ``combat``, input: array record ``about`` with ``around`` and ``unit`` (J,); features are (y - around) / unit.
+Reply, in ``sums``, for B blocks of features, J features in all and c covariates: ``n``, ``sites`` (B,) int64, rows and
+sites that have the block; ``answers`` (1,) int64, 1; ``widths`` (B,) int64, features of each block (summed over sites
+like all else); ``sum_x`` (B, c), ``xx`` (B, c (c + 1) / 2), ``sum_y`` (J,), ``xy`` (c, J), ``yy`` (J,); xx, xy and yy
+within sites. It is asked twice: in the features' own units (both empty) for rough means and spreads, and in these, so
+that features of small spread keep their digits in the fixed point of masked sums.
 """
 
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from flame_strategies.block_fusion import SMALLEST_SPREAD
 from flame_strategies.errors import NotEnoughNodes, UnusableReply
 from flame_strategies.glm_design import unpack
 from flame_strategies.reference import CONSTANT_SPREAD
@@ -67,11 +70,11 @@ class Combat:
 
 
 def fit_combat(exchange: Exchange, content: Content, *, query: str = "query.combat", min_sites: int = 3) -> Combat:
-    """Find ComBat's pooled part in one exchange.
+    """Find ComBat's pooled part in two exchanges.
 
     Args:
         exchange: Asks all sites and returns sums.
-        content: Records that say of which rows.
+        content: Records that say of which rows; without ``about``.
         query: The message type.
         min_sites: So many sites must have each block.
 
@@ -79,7 +82,13 @@ def fit_combat(exchange: Exchange, content: Content, *, query: str = "query.comb
         NotEnoughNodes: A block is at fewer sites.
         UnusableReply: The answers do not fit together.
     """
-    sums = exchange(query, content)
+    rough = exchange(query, {**content, "about": {"around": np.zeros(0), "unit": np.zeros(0)}})
+    rows = np.repeat(np.asarray(rough["n"], dtype=np.float64), np.asarray(rough["widths"]) // int(rough["answers"][0]))
+    if rows.shape != np.shape(rough["sum_y"]) or rows.shape != np.shape(rough["yy"]):
+        raise UnusableReply("The sites' sums for ComBat are of other shapes than their widths say.")
+    around = np.asarray(rough["sum_y"], dtype=np.float64) / np.maximum(rows, 1)
+    unit = np.maximum(np.sqrt(np.maximum(rough["yy"], 0.0) / np.maximum(rows, 1)), SMALLEST_SPREAD)
+    sums = exchange(query, {**content, "about": {"around": around, "unit": unit}})
     n, sites = (np.asarray(sums[name], dtype=np.int64) for name in ("n", "sites"))
     widths = np.asarray(sums["widths"], dtype=np.int64) // int(sums["answers"][0])
     sum_x, sum_y, xy, yy = (np.asarray(sums[name], dtype=np.float64) for name in ("sum_x", "sum_y", "xy", "yy"))
@@ -98,11 +107,12 @@ def fit_combat(exchange: Exchange, content: Content, *, query: str = "query.comb
         b = _solve(xx[number], xy[:, place])
         rest = yy[place] - 2 * (b * xy[:, place]).sum(axis=0) + (b * (xx[number] @ b)).sum(axis=0)
         mean[place] = (sum_y[place] - sum_x[number] @ b) / n[number]
-        floor = np.maximum((CONSTANT_SPREAD * mean[place]) ** 2, CONSTANT_SPREAD**2 * yy[place] / n[number])
         variance = rest / n[number]
-        scale[place] = np.sqrt(np.where(variance > floor, variance, 0.0))
+        scale[place] = np.sqrt(np.where(variance > CONSTANT_SPREAD**2 * yy[place] / n[number], variance, 0.0))
         effects[:, place] = b
         first += width
+    mean, effects, scale = around + unit * mean, unit * effects, unit * scale
+    scale = np.where(scale > np.maximum(CONSTANT_SPREAD * np.abs(mean), SMALLEST_SPREAD), scale, 0.0)
     return Combat(mean, effects, scale, sum_x.sum(axis=0) / max(int(n.sum()), 1), n, sites)
 
 

@@ -124,7 +124,8 @@ class _Query:
     def ask(self, points: Sequence[Matrix], folds: Sequence[int]) -> tuple[Vector, Sequence[Matrix], Vector]:
         """Losses (m,) and gradients m times (1 + p, q) of the rows inside, and losses (m,) of the folds left out."""
         chunk = max(1, min(POINTS, _NUMBERS // (self._shape[0] * self._shape[1])))
-        losses, gradients = [], []
+        losses: list[Matrix] = []
+        gradients: list[Matrix] = []
         for first in range(0, len(points), chunk):
             some = slice(first, first + chunk)
             loss, gradient = self._ask(np.stack(points[some]), np.array(folds[some], dtype=np.int64))

@@ -24,7 +24,7 @@ Vector = npt.NDArray[np.float64]
 Evaluate = Callable[[Sequence[int], Sequence[Vector]], Sequence[tuple[float, Vector]]]
 """Given the problems' numbers and a point for each, their values and gradients."""
 
-TOLERANCE = 1e-9
+TOLERANCE = 3e-10
 """Of the next step's largest coordinate, in the units of the caller's `size`."""
 
 _MEMORY = 300

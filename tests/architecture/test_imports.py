@@ -47,6 +47,10 @@ VIOLATIONS = [
     ("use_cases/methylation-age/methylation_age/cohort.py", "import flame_strategies.fista", SANDBOX),
     ("use_cases/gene-expression/gene_expression/site_limma.py", "import flame_strategies.limma", SANDBOX),
     ("use_cases/kernel-age/kernel_age/agreement.py", "import flame_fl", NO_CORE),
+    ("use_cases/gwas/gwas/scan.py", "import flame_fl", NO_CORE),
+    ("use_cases/gwas/gwas/site_linear.py", "import flame_strategies.association", SANDBOX),
+    ("use_cases/multimodal-imaging/multimodal_imaging/report.py", "import flame_fl", NO_CORE),
+    ("use_cases/multimodal-imaging/multimodal_imaging/site_block.py", "import flame_strategies.combat", SANDBOX),
 ]
 
 

@@ -27,8 +27,8 @@ class Site:
     def answer(self, message_type: str, content: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         seen = np.isfinite(self.X)
         if message_type == "query.block_moments":
-            centre = content["about"]["centre"]
-            around = np.where(seen, self.X - (centre if len(centre) else 0), 0.0)
+            centre, unit = content["about"]["centre"], content["about"]["unit"]
+            around = np.where(seen, (self.X - centre) / unit if len(centre) else self.X, 0.0)
             return {
                 "n": np.array([len(self.X)]),
                 "sites": np.array([1]),
@@ -110,6 +110,30 @@ def test_centre_and_scale_are_those_of_the_observed_values():
     assert scaling.sites == 3
     assert scaling.widths.tolist() == [2, 4]
     np.testing.assert_array_equal(scaling.there, sum(site.there.sum(axis=0) for site in sites))
+
+
+def test_columns_of_small_spread_keep_their_digits_in_fixed_point():
+    """Sums rounded to 5e-7, as a bound of 1e12 and five sites make of masked ones; spreads from 1e-5 to 1e5."""
+    rng = np.random.default_rng(7)
+    spread = 10.0 ** np.arange(-5, 6, 2)
+    sites = [
+        Site(rng.normal(0.3, spread, (60, 6)), np.ones((60, 2), dtype=np.int64), np.zeros((60, 1)), np.zeros(60))
+        for _ in range(5)
+    ]
+    step = 5e12 / 2**63
+
+    def rounded(message_type, content):
+        sums = over(sites)(message_type, content)
+        return {name: np.round(a / step) * step if a.dtype.kind == "f" else a for name, a in sums.items()}
+
+    scaling = pooled_scaling(rounded, {})
+    X = np.concatenate([site.X for site in sites])
+    np.testing.assert_allclose(scaling.scale, X.std(axis=0), rtol=1e-8)
+    np.testing.assert_allclose((scaling.centre - X.mean(axis=0)) / X.std(axis=0), 0, atol=1e-8)
+    for site in sites:
+        site.X[:, 1] = 0.0
+        site.X[:, 3] = 0.3
+    assert (pooled_scaling(rounded, {}).scale == 0).tolist() == [False, True, False, True, False, False]
 
 
 def test_a_column_that_does_not_vary_is_left_out_and_an_indicator_that_is_always_0_gets_nothing():

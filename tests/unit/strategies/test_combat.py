@@ -23,8 +23,11 @@ def make(seed, *, count=4, covariates=2, have=(4, 4)):
     return found
 
 
-def answer(site):
+def answer(site, around=(), unit=()):
     X, blocks, has = site
+    if len(around):
+        places = np.split(np.arange(sum(WIDTHS)), [WIDTHS[0]])
+        blocks = [(y - around[of]) / unit[of] for y, of in zip(blocks, places, strict=True)]
     found = {"answers": np.ones(1, dtype=np.int64), "widths": np.array(WIDTHS)}
     found |= {"n": np.array([len(X) * h for h in has]), "sites": np.array(has, dtype=np.int64)}
     dx = X - X.mean(axis=0)
@@ -38,7 +41,10 @@ def answer(site):
 
 
 def over(sites):
-    return lambda *_: add_up({number: answer(site) for number, site in enumerate(sites)})
+    def exchange(_, content):
+        return add_up({number: answer(site, **content["about"]) for number, site in enumerate(sites)})
+
+    return exchange
 
 
 @settings(max_examples=20, deadline=None)
@@ -80,6 +86,6 @@ def test_a_block_at_two_sites_is_not_harmonised():
 
 
 def test_sums_of_other_shapes_are_refused():
-    sums = over(make(3))()
+    sums = over(make(3))("", {"about": {}})
     with pytest.raises(UnusableReply, match="other shapes"):
         fit_combat(lambda *_: {**sums, "yy": sums["yy"][:-1]}, {})

@@ -2,11 +2,6 @@
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.testing import assert_allclose, assert_array_equal
-
 from flame_strategies.errors import NotEnoughNodes
 from flame_strategies.modality_average import (
     SHARES,
@@ -18,6 +13,10 @@ from flame_strategies.modality_average import (
     with_shares,
     without_shares,
 )
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
 
 PARTS = {"image": ("image.*",), "genome": ("genome.*",)}
 START = {"image.w": np.array([0.5, -2.0]), "genome.w": np.array([[1.0]]), "shared.w": np.array([3.0, 4.0])}
