@@ -201,7 +201,7 @@ class Sessions:
             return session
         # it died and still holds its files, or was started under terms that no longer hold
         self._end(key, views=part == WHOLE or self._bound.get(key) != bound)
-        if self.store.legs_of(verified.run_id) > 1 and (part == WHOLE or self._keeps_blocks(verified)):
+        if self.store.worked_legs_of(verified.run_id) > 1 and (part == WHOLE or self._keeps_blocks(verified)):
             said = {"run": verified.run_id, "leg": verified.task.leg_id, "block": part, "records": records}
             self.store.record("session-restarted", said)
             if verified.terms is not None and verified.terms.limits.requires_state:

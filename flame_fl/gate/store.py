@@ -173,6 +173,13 @@ class Store(DecisionStore, LockStore, MaskStore):
         )[0][0]
         return count
 
+    def worked_legs_of(self, run_id: str) -> int:
+        """How many distinct messages of the run a sandbox here had to work on: not those of secure aggregation's own."""
+        count: int = self._db.rows(
+            "SELECT COUNT(*) FROM legs WHERE run_id=? AND message_type NOT GLOB 'query.flame_*'", run_id
+        )[0][0]
+        return count
+
     def reserve_leg(self, run_id: str, leg_id: str, message_type: str, message_sha256: str) -> int:
         """Note an attempt at a leg; returns which attempt it is, from 1."""
         self._db.execute(

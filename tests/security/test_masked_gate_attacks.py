@@ -15,6 +15,7 @@ from flame_fl.contract.refusal import Refusal, RefusalCode
 from flame_fl.contract.task import OWN_RECORD, Reply
 from flame_fl.secagg.errors import MaskError
 from flame_fl.secagg.messages import KEY, TEST, TEST_RECORD, TestStep
+from tests.support.gates import good_update
 from tests.support.masked_gates import MaskedGates, masked_table, said_of
 
 COUNTS = {
@@ -256,6 +257,19 @@ def test_a_large_answer_waits_for_its_test_like_a_small_one(tmp_path: Path) -> N
     assert np.array_equal(sums["sums", "by_row"], expected)
     expected[:, 7] = 0
     assert np.array_equal(sums["sums", "square"], expected)
+    gates.close()
+
+
+def test_an_app_that_needs_its_state_can_be_masked(tmp_path: Path) -> None:
+    """The set-up's legs are no messages that the app's session could have lost; a session that ends is still noticed."""
+    limits = {"runs": 2, "requires_state": True}
+    gates = MaskedGates(tmp_path / "gates", masked_table(limits=limits), answers=lambda number: good_update()).set_up()
+    gates.sum()
+    gates.sum()
+    gates.worlds["DIZ-1"].sandbox.sessions[-1].alive = False
+    reply = gates.ask("DIZ-1", "train", gates.message("DIZ-1"))
+    assert isinstance(reply, Refusal)
+    assert reply.code == RefusalCode.SANDBOX_FAILED
     gates.close()
 
 
