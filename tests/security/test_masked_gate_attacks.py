@@ -261,7 +261,7 @@ def test_a_large_answer_waits_for_its_test_like_a_small_one(tmp_path: Path) -> N
 
 
 def test_an_app_that_needs_its_state_can_be_masked(tmp_path: Path) -> None:
-    """The set-up's legs are no messages that the app's session could have lost; a session that ends is still noticed."""
+    """The set-up's legs are no messages that a session could have lost; one that ends is still noticed."""
     limits = {"runs": 2, "requires_state": True}
     gates = MaskedGates(tmp_path / "gates", masked_table(limits=limits), answers=lambda number: good_update()).set_up()
     gates.sum()
