@@ -174,7 +174,7 @@ class Store(DecisionStore, LockStore, MaskStore):
         return count
 
     def worked_legs_of(self, run_id: str) -> int:
-        """How many distinct messages of the run a sandbox had to work on: without those of secure aggregation itself."""
+        """How many distinct messages of the run a sandbox had to work on, without those of secure aggregation."""
         count: int = self._db.rows(
             "SELECT COUNT(*) FROM legs WHERE run_id=? AND message_type NOT GLOB 'query.flame_*'", run_id
         )[0][0]
