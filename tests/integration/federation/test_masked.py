@@ -47,10 +47,9 @@ def table(folder: Path) -> Numbers:
 
 def associations(folder: Path) -> Numbers:
     """Effects, standard errors and p values by variant."""
-    (file,) = folder.rglob("*.gwas-ssf.tsv.gz")
-    with gzip.open(file, "rt") as lines:
+    with gzip.open(folder / "summary-statistics.tsv.gz", "rt") as lines:
         rows = list(csv.DictReader(lines, delimiter="\t"))
-    names = ("base_pair_location", "beta", "standard_error", "neg_log_10_p_value", "n")
+    names = ("base_pair_location", "beta", "standard_error", "p_value", "n")
     return {name: np.array([float(row[name]) for row in rows]) for name in names}
 
 

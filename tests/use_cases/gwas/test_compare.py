@@ -101,12 +101,23 @@ def test_the_report_gets_one_table_and_one_headline(run, small, copy, without_pl
     for _ in range(2):  # a second time replaces what the first one added
         assert main(["compare", "--run", str(folder), "--data", str(small), "--variants", "50"]) == 0
 
-    assert "50 variants" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "50 variants" in out
+    assert "plink2: not compared, because it is not installed." in out
+    assert "of se of itself" in out
     report = AppReport.model_validate_json((folder / "report.json").read_text())
     assert sum("outside the gate, simulation only" in table.title for table in report.tables) == 1
     assert sum("pooled samples" in line.label for line in report.headline) == 1
     assert "synthetic" in report.headline[-1].note
     assert set(json.loads((folder / "compare.json").read_text())["largest_difference"]) == {oracles.NUMPY}
+
+
+def test_plink_is_not_blamed_for_imputed_calls(run, small, copy, monkeypatch, capsys):
+    monkeypatch.setattr("shutil.which", lambda _: "/no/plink2")
+
+    compare(copy(run(small, "linear", **SCAN)[0]), small, print, most=50)
+
+    assert "because this run imputes missing calls" in capsys.readouterr().out
 
 
 def test_a_difference_is_seen(run, small, copy):
@@ -148,6 +159,10 @@ def test_a_run_s_report_has_what_people_look_for(run, small):
 
     assert report.synthetic
     assert {"plots/manhattan.png", "plots/qq.png"} <= {figure.file for figure in report.figures}
+    samples = next(table for table in report.tables if table.title == "Quality control: samples")
+    assert [row[0] for row in samples.rows][:2] == ["analysed", "too many genotypes missing"]
+    assert not {"0"} & {row[1] for row in samples.rows}
+    assert 'read "fewer than 1"' in samples.caption
     titles = [table.title for table in report.tables]
     for wanted in ("Top loci", "Quality control: variants", "Quality control: samples", "Harmonisation with the panel"):
         assert wanted in titles
@@ -156,7 +171,7 @@ def test_a_run_s_report_has_what_people_look_for(run, small):
     tests = whole(Associations(folder / "associations"))
     assert numbers["genomic control"]["tests"] == (tests["status"] == 0).sum()
     assert sum(numbers["variants"].values()) == 4000
-    assert sum(numbers["samples"].values()) == 400
+    assert sum(count or 0 for count in numbers["samples"].values()) == 400
 
 
 def test_figures_are_drawn_anew_without_any_diz(run, small, tmp_path):

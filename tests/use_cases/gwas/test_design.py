@@ -48,7 +48,7 @@ def test_each_sample_counts_for_the_first_reason_that_holds():
     strict = settings_of(covariates=("age", "batch"), levels=LEVELS, mind=0.4)
     assert REASONS[why(site, strict)[3]] == "too many genotypes missing"
     assert_array_equal(analysed(site, COLUMNS, "train") & analysed(site, COLUMNS, "test"), [False] * 6)
-    assert REASONS[why(site, COLUMNS, "train")[5]] == "of the other part"
+    assert REASONS[why(site, COLUMNS, "train")[5]] == "held out to test the score"
 
 
 @pytest.mark.parametrize(("mind", "kept"), [(0.0, 3), (0.34, 4), (0.67, 5), (1.0, 5)])

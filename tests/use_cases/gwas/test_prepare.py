@@ -123,13 +123,17 @@ def _constant(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "given", "message"),
     [
-        (_replace("y.txt", "f p3 ", "f q3 "), {}, "1 samples of y.txt have no genotypes (10 have)"),
+        (_replace("y.txt", "f p3 ", "f q3 "), {}, "Samples of y.txt without genotypes: 1 (10 have some)"),
         (_replace("y.txt", "f p", "f f_p"), {}, "No sample of y.txt has genotypes"),
         (_replace("y.txt", "f p3 ", "f p4 "), {}, "1 rows about a sample"),
         (_replace("y.txt", " bmi ", " iq "), {"pheno_name": ("bmi",)}, "no column 'bmi'"),
         (_replace("y.txt", " bmi ", " sample_id "), {}, "cannot be called 'sample_id'"),
         (_replace("z.txt", "\tage\t", "\tbmi\t"), {"covar": True}, "in both tables"),
-        (_replace("z.txt", "north", "", 1), {"covar": True, "site_column": "hospital"}, "1 samples have no value"),
+        (
+            _replace("z.txt", "north", "", 1),
+            {"covar": True, "site_column": "hospital"},
+            "Samples without a value in 'hospital': 1",
+        ),
         (lambda folder: None, {"site_column": "clinic"}, "no table|No table has a column 'clinic'"),
         (lambda folder: None, {"one": True}, "leave --one out"),
         (_replace("x.bim", "syn000002", "syn000001"), {}, None),
@@ -216,6 +220,18 @@ def test_check_says_how_files_fit_a_panel(prepared):
     assert text.count("462 A/T or C/G, left out") == 4
     one = list(desk_check.check_files(prepared() / "DIZ-1" / "genotypes" / "genotypes.bed", "synthetic", "keep"))
     assert any("4000 as the panel has them" in line for line in one)
+
+
+def test_check_says_what_is_wrong_with_a_path(tmp_path):
+    (tmp_path / "cohort.vcf").touch()
+    (tmp_path / "alone.bed").touch()
+    for name, text in (
+        ("misspelt.bed", "is not there"),
+        ("cohort.vcf", "prepare cohort"),
+        ("alone.bed", "check the path"),
+    ):
+        with pytest.raises(InputError, match=text):
+            list(desk_check.check_files(tmp_path / name, "synthetic", "drop"))
 
 
 def test_check_warns_of_ambiguous_variants_that_are_kept(prepared):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gwas.quality_rules import FEW_SITES, HIDDEN, HWE, MAF, MISSING, PASSED, judge
+from gwas.quality_rules import FEW_SITES, HIDDEN, HWE, MAF, MISSING, PASSED, STRAND, judge
 from gwas.quality_run import run
 from gwas.site_design import analysed
 from hypothesis import given, settings
@@ -59,8 +59,8 @@ def test_the_sets_are_plink_s_on_other_data(tmp_path, seed):
     assert 0 < len(people) < 200
 
 
-def found_of(counts, males=(0, 0, 0), controls=(0, 0, 0), sites=3):
-    harmony = np.array([[0, sites, 0, 0, 0, 0, 0, 0]])
+def found_of(counts, males=(0, 0, 0), controls=(0, 0, 0), sites=3, unclear=0):
+    harmony = np.array([[0, sites, 0, 0, 0, unclear, 0, 0]])
     return {
         name: np.array([value]) for name, value in (("counts", counts), ("males", males), ("controls", controls))
     } | {"harmony": harmony}
@@ -83,6 +83,10 @@ ALL = {"geno": 0.1, "maf": 0.05, "hwe": 1e-3, "min_sites": 2}
         (found_of((0, 0, 0, 0)), HIDDEN),
         (found_of((0, 0, 0, 90), sites=3), HIDDEN),
         (found_of((0, 0, 0, 0), sites=0), FEW_SITES),
+        (found_of((0, 0, 0, 0), sites=0, unclear=1), FEW_SITES),
+        (found_of((0, 0, 0, 0), sites=0, unclear=3), STRAND),
+        (found_of((81, 18, 1, 0), sites=1, unclear=1), STRAND),
+        (found_of((81, 18, 1, 0), sites=2, unclear=1), PASSED),
     ],
 )
 def test_each_limit(found, reason):

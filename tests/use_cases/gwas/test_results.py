@@ -5,7 +5,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from gwas.results import COLUMNS, OK, RARE, Associations, group, p_text, text
+from flame_strategies.genomic_control import inflation
+from gwas import output_tables
+from gwas.quality_rules import Quality, samples_of
+from gwas.results import COLUMNS, FEW_MISSING, OK, RARE, Associations, group, p_text, text
+from gwas.summary_statistics import Written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +33,43 @@ def test_what_was_appended_comes_back(tmp_path):
     np.testing.assert_array_equal(tested, z[ok])
     assert found.tally[OK] == ok.sum()
     assert found.tally[RARE] == (~ok).sum()
+
+
+def test_the_report_says_how_many_variants_have_no_result_and_why(tmp_path, settings):
+    panel, found = genome(100), Associations.begin(tmp_path / "a", {})
+    status = np.repeat([OK, FEW_MISSING, RARE], [3, 90, 7])
+    found.append(0, {**columns_of(np.arange(100), np.ones(100)), "status": status})
+    of = inflation(lambda: (part["log10p"] for part in found.tested(("log10p",))))
+
+    note = output_tables.notes_of(settings(missing="exclude"), Written(3, 0, math.nan, ""), of, found)[3]
+    tested = next(line for line in output_tables.headline(of, math.nan, [], found, panel) if "tested" in line["label"])
+
+    assert note.startswith("97 of 100 variants that passed the quality control have no result")
+    assert "so few calls are missing that their sums stay hidden (90); rare or absent" in note
+    assert tested["value"] == "3"
+    assert "97 of 100 that passed" in tested["note"]
+
+
+def test_counts_that_stay_hidden_are_not_said_to_be_none(tmp_path, settings):
+    found = Associations.begin(tmp_path / "a", {})
+    found.append(0, columns_of(np.arange(1), np.ones(1)))
+    sex = np.array([[0, 0, 0], [0, 50, 0], [12, 0, 40]])
+    empty, no = np.zeros(1, dtype=np.int8), np.full(1, np.nan)
+    counts = samples_of(np.array([102, 30, 0, 11, 0]))
+    quality = Quality(empty, no, no, no, empty, empty, np.zeros(8, dtype=np.int64), counts, sex)
+
+    tables = {
+        table["title"]: table
+        for table in output_tables.quality_tables(quality, found, settings(analysis="score", min_carriers=10))
+    }
+
+    rows = dict(tables["Quality control: samples"]["rows"])
+    assert rows["analysed"] == "102"
+    assert rows["held out to test the score"] == "30"
+    assert rows["covariate missing"] == rows["too many genotypes missing"] == "fewer than 10"
+    few = "fewer than 10"
+    assert [row[1:] for row in tables["Sex check"]["rows"]] == [[few] * 3, [few, "50", few], ["12", few, "40"]]
+    assert "do not add up" in tables["Sex check"]["caption"]
 
 
 def test_a_run_goes_on_where_it_was_interrupted(tmp_path):

@@ -48,7 +48,7 @@ def world(study, tmp_path, monkeypatch):
         if not drawn:  # pictures take most of the time, and are the same everywhere
             for module, name in ((score_run.output, "figures"), (Evaluation, "figures")):
                 monkeypatch.setattr(module, name, lambda *_: [])
-            monkeypatch.setattr(score_output.plots, "penalties", lambda *_: {"file": "plots"})
+            monkeypatch.setattr(score_output.plots, "penalties", lambda *_, **__: {"file": "plots"})
         settings = settings_of(
             **{"analysis": "score", "score_p": 0.01, "score_r2": 0.5, "score_kb": 20.0, "folds": 4, **changed}
         )

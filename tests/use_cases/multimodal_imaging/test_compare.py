@@ -61,11 +61,12 @@ def test_a_run_on_disk_is_compared_and_told_of_once(run, stores, monkeypatch):
     ) == 1
     assert command.OUTSIDE in json.dumps(report)
     assert "scikit-learn" in said[0]
+    assert f"largest coefficient {summary['largest_coefficient']:9.1e}" in said[1]
 
 
 def test_a_folder_without_a_run_and_other_analyses_are_refused(tmp_path, run):
     with pytest.raises(InputError, match="no result of this app"):
         command.compare(tmp_path, tmp_path)
     folder, _ = run("late", task="regression", outcome="age")
-    with pytest.raises(InputError, match="exact fusion"):
+    with pytest.raises(InputError, match=r'exact fusion .* this run is of analysis = "late"'):
         command.compare(folder, tmp_path)

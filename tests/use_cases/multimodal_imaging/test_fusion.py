@@ -7,9 +7,10 @@ from functools import cache
 import numpy as np
 import pytest
 from flame_strategies.output import load_model
-from multimodal_imaging import fusion_fit, fusion_run, oracles, site_block, site_survival, views
+from multimodal_imaging import fusion_fit, fusion_run, oracles, site_block, site_scores, site_survival, views
 from multimodal_imaging.errors import InputError
 from multimodal_imaging.fusion_model import ClassScores, RankScores, ValueScores
+from multimodal_imaging.results import text
 from multimodal_imaging.site import Request
 from multimodal_imaging.validation import TEST, TRAIN, Population, outer_sets
 
@@ -269,6 +270,8 @@ def test_a_run_compares_the_fused_model_with_its_parts_and_leaves_it(tmp_path):
     arrays, told = load_model(tmp_path)
     np.testing.assert_array_equal(arrays["coefficients"], result.model.coefficients)
     assert told["columns"] == {"genome": 3, "phenome": 4, "T1": 6}
+    assert outcome.headline[0]["label"] == f"Test balanced accuracy of {about.outcome}"
+    assert "the most frequent class for all 0.3333" in outcome.headline[0]["note"]
     assert list(outcome.numbers) == [
         "fused", "without genome", "without phenome", "without T1",
         "genome alone", "phenome alone", "T1 alone", "complete cases",
@@ -284,6 +287,26 @@ def test_a_whole_run_over_the_client_app_agrees_with_memory(run):
     """Through messages, stores on disk and the server app."""
     folder, grid = run("fusion", task="regression", outcome="age")
     report = json.loads((folder / "report.json").read_text())
-    assert any("MAE" in entry["label"] for entry in report["headline"])
+    (line,) = (entry for entry in report["headline"] if entry["label"] == "Test MAE of age")
+    numbers = json.loads((folder / "analysis.json").read_text())["numbers"]["fused"]
+    assert line["value"] == text(numbers["MAE"])
+    mean = float(line["note"].split("these patients' mean ")[1])
+    assert 1 - (numbers["RMSE"] / mean) ** 2 == pytest.approx(numbers["R2"], abs=1e-3)
+    about = load_model(folder)[1]
+    assert {name: len(names) for name, names in about["features"].items()} == about["columns"]
+    assert about["features"]["phenome"][0] == "sbp"
     assert {reply.metadata.message_type for reply in grid.replies} >= {"query.mm_block", "query.mm_values"}
     assert load_model(folder)[1]["view"] == "all"
+
+
+def test_a_number_is_told_with_its_unit_and_what_predicting_the_mean_would_give(tmp_path):
+    y, predicted = np.array([60.0, 70.0, 80.0, 90.0]), np.array([61.0, 69.0, 82.0, 92.0])
+    sums = site_scores.value_sums(y, predicted)
+    about = settings(set="brain", outcome="age")
+    models, about_run = {"fused": ValueScores.of(sums)}, {"title": "", "notes": (), "sites": (), "exchanges": 1}
+    told = fusion_run.tell(tmp_path, about, models, None, (), details={}, **about_run)
+    (line,) = told.headline
+    assert (line["label"], line["value"]) == ("Test MAE of age", "1.5 years")
+    rmse, mean = text(float(np.sqrt(((predicted - y) ** 2).mean()))), text(float(y.std()))
+    assert line["note"] == f"4 test patients; RMSE {rmse} years, predicting these patients' mean {mean} years"
+    assert told.tables[0]["caption"].startswith("MAE of age, years")

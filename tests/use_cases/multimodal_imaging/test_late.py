@@ -127,4 +127,4 @@ def test_a_run_measures_both_rules_and_every_modality(tmp_path, rule, task):
 def test_a_whole_run_over_the_client_app(run):
     folder, _ = run("late", task="regression", outcome="age")
     report = json.loads((folder / "report.json").read_text())
-    assert any("MAE" in entry["label"] for entry in report["headline"])
+    assert any(entry["label"] == "Test MAE of age" for entry in report["headline"])

@@ -103,9 +103,9 @@ def edit(name, change):
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (damage_image, "1 images: the file cannot be read"),
-        (add_patient_image, "1 images: a second image of this modality"),
-        (add_stranger, "images of 1 patients who are not in"),
+        (damage_image, "1 image: the file cannot be read"),
+        (add_patient_image, "1 image: a second image of this modality"),
+        (add_stranger, "images of 1 patient who is not in"),
         (edit("patients.csv", lambda t: pd.concat([t, t[:3]])), "3 patients have several rows"),
         (
             edit("patients.csv", lambda t: pd.concat([t, t[:3].assign(hospital="south")])),
@@ -118,7 +118,7 @@ def edit(name, change):
         (edit("patients.csv", lambda t: t.assign(split="later")), "18 patients have a split other than"),
         (
             edit("patients.csv", lambda t: t.assign(patient_id=[None, *t["patient_id"][1:]])),
-            "1 rows of patients.csv have",
+            "1 row of patients.csv has",
         ),
         (edit("patients.csv", lambda t: t.drop(columns="hospital")), "no column 'hospital'"),
         (edit("patients.csv", lambda t: t.assign(hospital=[None] * 4 + ["a"] * 26)), "4 patients have no value in"),
@@ -126,9 +126,9 @@ def edit(name, change):
         (edit("proteins.tsv", lambda t: pd.concat([t, t[:2]])), "2 patients have more than one row in proteins.tsv"),
         (
             edit("proteins.tsv", lambda t: t.assign(patient_id=["Jane", *t["patient_id"][1:]])),
-            "1 patients of the tables",
+            "1 patient of the tables",
         ),
-        (edit("proteins.tsv", lambda t: t.assign(B="high")), "1 columns of proteins.tsv are not numbers"),
+        (edit("proteins.tsv", lambda t: t.assign(B="high")), "1 column of proteins.tsv is not numeric"),
         (edit("proteins.tsv", lambda t: t.assign(B=np.inf)), "13 values of proteins are infinite"),
         (edit("images.csv", lambda t: t.assign(image_id="Jane")), "28 image ids of images.csv"),
     ],
@@ -160,10 +160,38 @@ def test_the_check_command_reports_and_writes_nothing(own, capsys):
     said = capsys.readouterr()
     assert "north: 18 patients, 4 of them for testing" in said.out
     assert "north: T1: 17 of 18 images can be used, 17 RAS" in said.out
-    assert "north: 1 images: the file cannot be read" in said.out
+    assert "north: 1 image: the file cannot be read" in said.out
+    assert "(the manifest's row 5, row 1 being the header)" in said.out
     assert "south: proteins: 3 features, 12 patients, 0 missing" in said.out
     assert not any(secret in said.out + said.err for secret in SECRETS)
     assert sorted(own.rglob("*")) == before
+
+
+def test_rows_of_images_that_cannot_be_used_are_told_by_number(own):
+    """One damaged, one of which a patient has two (both), one listed twice; the header is row 1."""
+    damage_image(own)
+    add_patient_image(own)
+    table = pd.read_csv(own / "images.csv")
+    pd.concat([table, table[6:7]]).to_csv(own / "images.csv", index=False)
+    _, reports = prepare.check_own(files(own), site_column="hospital", leave_out=True, seed=0)
+    last = len(table) + 1
+    assert reports["north"]["rows"] == {"unreadable": [5], "repeated": [2, last, last + 1]}
+    assert reports["south"]["rows"] == {}
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        (["proteins.tsv"], "put the modality's name before the file"),
+        (["=proteins.tsv"], "put the modality's name before the file"),
+        (["genome="], "put the modality's name before the file"),
+        (["genome=a.tsv", "genome=b.tsv"], "names 'genome' twice"),
+    ],
+)
+def test_a_table_needs_a_name_of_its_own(own, capsys, tables, words):
+    arguments = ["check", "--own", str(own / "patients.csv")]
+    assert main([*arguments, *(word for table in tables for word in ("--table", table))]) == 2
+    assert words in capsys.readouterr().err
 
 
 def test_pictures_come_through_and_those_with_text_are_refused(own):
@@ -185,7 +213,7 @@ def test_pictures_come_through_and_those_with_text_are_refused(own):
     image = Image.open(own / "x1.png")
     ImageDraw.Draw(image).text((6, 4), "DOE JANE 01.02.1960 HOSPITAL X", fill=255)
     image.save(own / "x1.png")
-    with pytest.raises(InputError, match="1 images: it says that text is burnt in"):
+    with pytest.raises(InputError, match="1 image: it says that text is burnt in"):
         bring(own, pictures=("XRAY",))
 
 

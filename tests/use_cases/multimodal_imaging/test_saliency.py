@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from multimodal_imaging import deep_model, saliency, saliency_plots, site_saliency
+from multimodal_imaging import deep_model, plots, saliency, saliency_plots, site_saliency
 from multimodal_imaging.deep_run import find_inputs
 from multimodal_imaging.pooled_deep import InMemory, together
 from multimodal_imaging.site import Request
@@ -123,6 +123,13 @@ def test_nothing_to_look_at_is_no_error(tmp_path):
     empty = np.zeros((6, 6, 6))
     assert (tmp_path / saliency_plots.image(tmp_path, "T1", empty, empty, 10)["file"]).exists()
     assert saliency_plots.tables(tmp_path, {"genome": (("score",), np.ones(1))}) is None
+
+
+def test_pictures_of_synthetic_data_say_so(tmp_path):
+    for word in ("synthetic data", ""):
+        with plots.marked(word):
+            entry = saliency_plots.fusion_weights(tmp_path, ["genome", "T1"], np.full((2, 2), 0.5))
+        assert ("synthetic data" in (tmp_path / entry["file"]).read_text()) == bool(word)
 
 
 def test_inputs_come_from_the_message_alone(trained):

@@ -55,7 +55,10 @@ def _prepare(options: argparse.Namespace) -> None:
             f"{node:<8} {facts['samples']:>7} samples {facts['patients']:>7} patients {facts['variants']:>9} variants"
             f"{'' if facts['site'] == node else '   ' + facts['site']}\n"
         )
-    for what, count in stamp["quality"].items():
+    facts = dict(stamp["quality"])
+    if facts.pop("synthetic", None) is not None:
+        sys.stdout.write(f"{PRESETS[options.set].note}\n")
+    for what, count in facts.items():
         sys.stdout.write(f"{what.replace('_', ' ')}: {count}\n")
 
 

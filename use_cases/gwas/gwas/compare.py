@@ -10,6 +10,7 @@ what the first one added.
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,14 +22,21 @@ from flame_strategies.output import load_model, write_atomically, write_report_j
 
 from gwas import oracles
 from gwas.errors import InputError
+from gwas.panel import X
 from gwas.pooled import Pooled
-from gwas.presets import PRESETS
+from gwas.presets import made_up
 from gwas.report import read_result
 from gwas.results import FIRTH, LOGISTIC, Associations
 from gwas.settings import Settings
 
 OUTSIDE = "outside the gate, simulation only"
 MOST = 1_000
+
+LEGEND = (
+    "Differences are shares: of beta of |beta| + se, of se of itself, of log10p (-log10 p) of 1 + it; 1.0e-09 is the "
+    "same to nine digits. plink2 prints six digits."
+)
+"""What the figures mean."""
 
 Float = npt.NDArray[np.float64]
 Int = npt.NDArray[np.int64]
@@ -71,19 +79,20 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
     test = oracles.logistic if settings.analysis == "logistic" else oracles.linear
     for truth in (test(pooled, index, z), oracles.plink(pooled, index, z)):
         if truth is None:
-            say("plink2: not compared (not installed, or missing calls are imputed)")
+            say(f"plink2: not compared, because {_without_plink(pooled, index)}")
             continue
         gaps = differences(ours, truth)
         summary["largest_difference"][truth.program] = gaps
         for quantity, gap in gaps.items():
             say(f"{truth.program:<22} {quantity:<7} largest difference {gap:9.1e}  ({len(index)} variants)")
+    say(LEGEND)
     if settings.analysis == "score":
         summary["score"] = _score(run, pooled, scores, settings)
         for quantity, gap in summary["score"].items():
             say(f"score, pooled test samples  {quantity:<14} difference {gap:9.1e}")
     content = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(run / "compare.json", content.encode() + b"\n")
-    _add(run, summary, synthetic=bool(settings.set in PRESETS and PRESETS[settings.set].synthetic))
+    _add(run, summary, made_up(settings.set, settings.phenotype))
     return summary
 
 
@@ -138,6 +147,18 @@ def _tests(run: Path, settings: Settings, most: int) -> dict[str, Float]:
     return {name: whole[name][kept] for name in names}
 
 
+def _without_plink(pooled: Pooled, index: Int) -> str:
+    """Why `oracles.plink` compares nothing."""
+    if shutil.which("plink2") is None:
+        return "it is not installed."
+    if not (pooled.panel.chromosome[index] < X).any():
+        return "none of the variants lies on an autosome."
+    return (
+        'this run imputes missing calls (missing = "impute"), while plink2 leaves such samples out; a run with '
+        'missing = "exclude" can be compared.'
+    )
+
+
 def _components(run: Path, pooled: Pooled, settings: Settings) -> tuple[Float, float]:
     """Pooled scores (n, K), and the largest angle between the spaces of the run's loadings and the pooled ones."""
     with np.load(run / "components.npz", allow_pickle=False) as file:
@@ -169,7 +190,7 @@ def _score(run: Path, pooled: Pooled, scores: Float | None, settings: Settings) 
     return {name: abs(value - said[name]) for name, value in found.items() if said.get(name) is not None}
 
 
-def _add(run: Path, summary: dict[str, Any], *, synthetic: bool) -> None:
+def _add(run: Path, summary: dict[str, Any], mark: str) -> None:
     """Put headline and table into ``report.json``, in place of earlier ones."""
     try:
         report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
@@ -177,7 +198,7 @@ def _add(run: Path, summary: dict[str, Any], *, synthetic: bool) -> None:
         report = {}
     except ValueError:
         raise InputError(f"{run / 'report.json'} is not valid JSON; repeat the run.") from None
-    made_up = "; synthetic data" if synthetic else ""
+    said = f"; {mark}" if mark else ""
     rows = [
         [program, quantity, f"{gap:.1e}"]
         for program, gaps in summary["largest_difference"].items()
@@ -190,12 +211,12 @@ def _add(run: Path, summary: dict[str, Any], *, synthetic: bool) -> None:
     headline = {
         "label": "Largest difference in beta to the pooled samples",
         "value": f"{gaps['beta']:.1e}",
-        "note": f"{program}, {summary['variants']} variants; {OUTSIDE}{made_up}",
+        "note": f"{program}, {summary['variants']} variants; {OUTSIDE}{said}",
     }
     table = {
         "title": f"Federated and pooled ({OUTSIDE})",
         "caption": "Largest differences, relative to the value (beta: and its standard error; -log10 p: and 1). PLINK "
-        f"prints six digits{made_up}.",
+        f"prints six digits{said}.",
         "columns": ["of the pooled samples", "quantity", "largest difference"],
         "rows": rows,
     }

@@ -46,6 +46,13 @@ def check_files(source: Path, panel_name: str, ambiguous: str) -> Iterator[str]:
         InputError: A file cannot be used.
     """
     panel = load_panel(panel_name)
+    if not source.exists():
+        raise InputError(f"{source} is not there; check the path. Give a .bed, a data store, or a folder of prepare.")
+    if source.is_file() and source.suffix != ".bed":
+        raise InputError(
+            f"check reads .bed files and data stores; prepare {source.name} first (python -m gwas prepare --own), and "
+            "give the folder that it wrote."
+        )
     beds = [source] if source.suffix == ".bed" else sorted(source.glob(f"*/{STORE}/{BED_FILE}"))
     if not beds and (source / BED_FILE).is_file():
         beds = [source / BED_FILE]

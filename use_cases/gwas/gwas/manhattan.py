@@ -79,7 +79,7 @@ class Axis:
 
 
 def manhattan(
-    folder: Path, associations: Associations, panel: Panel, loci: Sequence[Locus], largest: float
+    folder: Path, associations: Associations, panel: Panel, loci: Sequence[Locus], largest: float, *, mark: str = ""
 ) -> plots.Entry:
     """-log10 p of every test by its place in the genome.
 
@@ -89,6 +89,7 @@ def manhattan(
         panel: Whose variants they are of.
         loci: Whose leads are named, the clearest first.
         largest: The largest finite -log10 p.
+        mark: See `plots.figure`.
     """
     axis, top = Axis.of(panel), float(height(max(largest, 9.0))) * 1.04
     cells = np.zeros((_ROWS, _COLUMNS), dtype=np.uint8)
@@ -107,7 +108,7 @@ def manhattan(
             single = sorted(single, reverse=True)[:_SINGLE]
             least = float(value(single[-1][0]))
     single = sorted(single, reverse=True)[:_SINGLE]
-    with plots.figure(folder, "manhattan", 12.0, 4.6, cloud=True) as (axes,):
+    with plots.figure(folder, "manhattan", 12.0, 4.6, cloud=True, mark=mark) as (axes,):
         _cloud(axes, cells, (0.0, 1.0, 0.0, top), (BLUE, SKY))
         if single:
             y, x = np.array(single).T

@@ -26,7 +26,7 @@ from gwas.hub import Hub
 from gwas.manhattan import manhattan
 from gwas.output_tables import Components, Quality
 from gwas.panel import Panel
-from gwas.presets import PRESETS
+from gwas.presets import made_up
 from gwas.qq import qq
 from gwas.results import STATUS, Associations, Outcome, group
 from gwas.settings import Settings
@@ -55,23 +55,26 @@ def write(hub: Hub, quality: Quality, components: Components | None, association
     write_atomically(hub.folder / "loci.tsv", output_tables.loci_file(signals, panel))
     written = summary_statistics.write(hub.folder, associations, panel, found.largest)
     summary_statistics.write_meta(hub.folder, written, about(settings, panel, associations))
-    tables = [output_tables.top(signals, panel), *output_tables.quality_tables(quality, associations)]
+    tables = [output_tables.top(signals, panel), *output_tables.quality_tables(quality, associations, settings)]
     if components is not None:
         save_arrays(hub.folder / "components.npz", components.arrays())
         tables.append(output_tables.components_table(components))
     thousand = lambda_1000(found.inflation, associations.cases, associations.samples - associations.cases)
-    counts = {"variants": quality.reasons, "samples": quality.samples}
+    counts: dict[str, Mapping[str, float]] = {"variants": quality.reasons}
+    # what the gates hold back arrives as 0, and is no number
+    counts["samples"] = {name: count or math.nan for name, count in quality.samples.items()}
     counts["tests"] = {STATUS[code]: count for code, count in associations.tally.items()}
     control = group(
         ["tests", "lambda", "lambda_1000", "largest -log10 p"], [found.tests, found.inflation, thousand, found.largest]
     )
+    mark = made_up(settings.set, settings.phenotype)
     said = [*associations.notes, *(components.notes() if components else ())]
     return Outcome(
-        title=f"{TITLES[settings.analysis]}: {settings.phenotype}",
+        title=f"{TITLES[settings.analysis]}: {settings.phenotype}{f' ({mark})' if mark else ''}",
         headline=tuple(output_tables.headline(found, thousand, signals, associations, panel)),
-        figures=tuple(figures(hub.folder, associations, panel)),
+        figures=tuple(figures(hub.folder, associations, panel, mark)),
         tables=tuple(tables),
-        notes=(*said, *output_tables.notes_of(settings, written, found)),
+        notes=(*said, *output_tables.notes_of(settings, written, found, associations)),
         sites=associations.sites,
         exchanges=associations.exchanges,
         numbers={"genomic control": control, **{key: group(of, list(of.values())) for key, of in counts.items()}},
@@ -85,29 +88,29 @@ def write(hub: Hub, quality: Quality, components: Components | None, association
     )
 
 
-def figures(folder: Path, associations: Associations, panel: Panel) -> list[dict[str, str]]:
-    """Manhattan and QQ plot; none without tests."""
+def figures(folder: Path, associations: Associations, panel: Panel, mark: str = "") -> list[dict[str, str]]:
+    """Manhattan and QQ plot, with a mark in their corner; none without tests."""
     found = inflation(lambda: (part["log10p"] for part in associations.tested(("log10p",))))
     if not found.tests:
         return []
     largest = _largest_finite(associations) if math.isinf(found.largest) else found.largest
     return [
-        manhattan(folder, associations, panel, loci(associations, panel), largest),
-        qq(folder, associations, found.tests, largest, found.inflation),
+        manhattan(folder, associations, panel, loci(associations, panel), largest, mark=mark),
+        qq(folder, associations, found.tests, largest, found.inflation, mark=mark),
     ]
 
 
 def about(settings: Settings, panel: Panel, associations: Associations) -> dict[str, Any]:
     """What the metadata of the summary statistics say of the study."""
-    preset = PRESETS.get(settings.set)
-    made_up = "Synthetic data: they say nothing of any trait. " if preset and preset.synthetic else ""
+    mark = made_up(settings.set, settings.phenotype)
+    warning = f"{mark.capitalize()}: these results say nothing of any trait. " if mark else ""
     sample: dict[str, Any] = {"sample_size": associations.samples} if associations.samples else {}
     sample["case_control_study"] = settings.binary
     if settings.binary and associations.cases:
         sample |= {"case_count": associations.cases, "control_count": associations.samples - associations.cases}
     how = f"{TITLES[settings.analysis]} over {len(associations.sites)} sites, from sums over all of them."
     return {
-        "author_notes": f"{made_up}{how} Genome build: {panel.build}.",
+        "author_notes": f"{warning}{how} Genome build: {panel.build}.",
         "trait_description": [settings.phenotype],
         "genome_assembly": panel.build if panel.build.startswith("GRCh") else "NR",
         "samples": [sample],

@@ -13,8 +13,9 @@ from flame_strategies.genomic_control import Inflation
 from gwas import summary_statistics
 from gwas.clumping import GENOME_WIDE, SUGGESTIVE, WINDOW_KB, Locus
 from gwas.panel import Panel, chromosome_name
-from gwas.results import STATUS, TESTS, Associations, p_text, text
+from gwas.results import FEW_MISSING, OK, STATUS, TESTS, Associations, p_text, text
 from gwas.settings import Settings
+from gwas.site_design import OTHER_PART
 
 TOP = 100
 """Loci in the report; ``loci.tsv`` holds all."""
@@ -75,15 +76,28 @@ class Components(Protocol):
         """Sentences."""
 
 
-def quality_tables(quality: Quality, associations: Associations) -> list[dict[str, Any]]:
-    """Variants, samples and alleles, by what became of them."""
+def quality_tables(quality: Quality, associations: Associations, settings: Settings) -> list[dict[str, Any]]:
+    """Variants, samples and alleles, by what became of them.
+
+    Counts of samples that the gates hold back arrive as 0: the tables say that they are small, not that there are none.
+    """
+    few = settings.min_carriers
+    hidden = (
+        f'Counts below {few} over all DIZ stay hidden and read "fewer than {few}"; the rows then do not add up to all '
+        "samples."
+    )
+    of_samples = [
+        [name, _told(count, few)]
+        for name, count in quality.samples.items()
+        if name != OTHER_PART or settings.analysis == "score"
+    ]
     variants = [[name, str(count)] for name, count in quality.reasons.items()]
     tested = [[STATUS[code], str(count)] for code, count in associations.tally.items() if count]
     found = [
         _table(
             "Quality control: variants", "By the run config's limits, over all DIZ.", ["variants", "number"], variants
         ),
-        _table("Quality control: samples", "Of all DIZ.", ["samples", "number"], _pairs(quality.samples)),
+        _table("Quality control: samples", f"Of all DIZ. {hidden}", ["samples", "number"], of_samples),
         _table("Tests", "Of the variants that passed the quality control.", ["variants", "number"], tested),
         _table(
             "Harmonisation with the panel",
@@ -94,8 +108,10 @@ def quality_tables(quality: Quality, associations: Associations) -> list[dict[st
     ]
     if quality.sex is not None:
         words = ("unknown", "male", "female")
-        rows = [[word, *map(str, row)] for word, row in zip(words, quality.sex.tolist(), strict=True)]
-        caption = "Samples by the stores' sex (rows) and by what their X chromosome speaks for (columns)."
+        rows = [
+            [word, *(_told(count, few) for count in row)] for word, row in zip(words, quality.sex.tolist(), strict=True)
+        ]
+        caption = f"Samples by the stores' sex (rows) and by what their X chromosome speaks for (columns). {hidden}"
         found.append(_table("Sex check", caption, ["sex", "X: unclear", "X: male", "X: female"], rows))
     return found
 
@@ -116,10 +132,18 @@ def headline(
     lead = significant[0] if significant else None
     note = f"clearest: {panel.id[lead.index]}, p = {p_text(lead.row['log10p'])}" if lead else "none below p = 5e-8"
     scaled = f"; {thousand:.3f} for 1,000 cases and controls" if math.isfinite(thousand) else ""
+    passed = sum(of.tally.values())
+    tested = f"of {panel.size} in the panel {panel.name}"
+    if passed > of.tally[OK]:
+        tested += f"; {passed - of.tally[OK]} of {passed} that passed the quality control have no result"
     entries = [
         {"label": "genome-wide significant loci", "value": str(len(significant)), "note": note},
-        {"label": "suggestive loci", "value": str(len(signals)), "note": f"p < {SUGGESTIVE:.0e}"},
-        {"label": "tested variants", "value": str(found.tests), "note": f"of {panel.size} in the panel {panel.name}"},
+        {
+            "label": "suggestive loci",
+            "value": str(len(signals)),
+            "note": f"p < {SUGGESTIVE:.0e}, the significant ones included",
+        },
+        {"label": "tested variants", "value": str(found.tests), "note": tested},
         {"label": "λ", "value": text(found.inflation), "note": f"median statistic over that of chance{scaled}"},
     ]
     if of.samples:
@@ -128,7 +152,7 @@ def headline(
     return entries
 
 
-def notes_of(settings: Settings, written: summary_statistics.Written, found: Inflation) -> list[str]:
+def notes_of(settings: Settings, written: summary_statistics.Written, found: Inflation, of: Associations) -> list[str]:
     """Sentences below the report."""
     files = (
         f"All tested variants: {summary_statistics.NAME}, with its metadata, in the form of the GWAS Catalog "
@@ -138,11 +162,8 @@ def notes_of(settings: Settings, written: summary_statistics.Written, found: Inf
         f"A locus is a lead with all suggestive variants within {WINDOW_KB:.0f} kb of it, by position alone; two "
         "signals near each other count as one."
     )
-    masks = (
-        "Where answers were masked, the hub could read sums over all DIZ alone; a variant with fewer than "
-        f"{settings.min_carriers} carriers of either allele has no result."
-    )
-    notes = [files, locus, masks]
+    rare = f"A variant of which fewer than {settings.min_carriers} people carry one of the alleles has no result."
+    notes = [files, locus, rare, *_without(of, settings)]
     if written.other_alleles:
         notes.append(
             f"{written.other_alleles} tested variants have alleles that are no sequence of A, C, G and T, and are not "
@@ -154,6 +175,24 @@ def notes_of(settings: Settings, written: summary_statistics.Written, found: Inf
             "principal components (pcs) or the two-step method. Many true signals in many samples do it as well."
         )
     return notes
+
+
+def _without(of: Associations, settings: Settings) -> list[str]:
+    """How many of the variants that passed have no result, and why; nothing where all have one."""
+    passed = sum(of.tally.values())
+    why = sorted(((count, code) for code, count in of.tally.items() if count and code != OK), reverse=True)
+    if not why:
+        return []
+    said = "; ".join(f"{STATUS[code]} ({count})" for count, code in why)
+    note = (
+        f"{passed - of.tally[OK]} of {passed} variants that passed the quality control have no result, because: {said}."
+    )
+    if settings.missing == "exclude" and why[0][1] == FEW_MISSING:
+        note += (
+            f" Where fewer than {settings.min_carriers} people have no call, sums without them would tell about these "
+            'few; missing = "impute" tests such variants.'
+        )
+    return [note]
 
 
 def top(signals: list[Locus], panel: Panel) -> dict[str, Any]:
@@ -212,5 +251,5 @@ def _table(name: str, caption: str, columns: list[str], rows: list[list[str]]) -
     return {"title": name, "caption": caption, "columns": columns, "rows": rows}
 
 
-def _pairs(counts: Mapping[str, int]) -> list[list[str]]:
-    return [[name, str(count)] for name, count in counts.items()]
+def _told(count: int, few: int) -> str:
+    return str(count) if count else f"fewer than {few}"

@@ -87,8 +87,8 @@ def read_own(own: Own) -> Found:
     repeated = _repeated(source.variants)
     if repeated:
         raise InputError(
-            f"{repeated} variants of {own.genotypes.name} are there twice, with the same position and alleles; keep "
-            "one of each: plink2 --rm-dup force-first."
+            f"Variants of {own.genotypes.name} that are there twice, with the same position and alleles: {repeated}. "
+            "Keep one of each: plink2 --rm-dup force-first."
         )
     report: dict[str, Any] = {
         "samples": len(source.people),
@@ -121,7 +121,7 @@ def read_own(own: Own) -> Found:
             raise InputError(f"The column {name!r} is in both tables; give it once.")
         cells = covar[name]
         columns[name] = numbers(cells) or [None if is_missing(cell) else cell for cell in cells]
-        report[f"covariate {name}"] = f"{sum(cell is not None for cell in columns[name])} samples have it"
+        report[f"covariate {name}"] = f"known of {many(sum(cell is not None for cell in columns[name]), 'sample')}"
     return Found(source, columns, sites, report)
 
 
@@ -150,8 +150,8 @@ def _aligned(path: Path, source: Source, own: Own, report: dict[str, Any]) -> Ta
         )
     if unmatched and not own.ignore_unmatched:
         raise InputError(
-            f"{unmatched} samples of {path.name} have no genotypes ({known} have); correct their ids, take them out, "
-            "or state --ignore-unmatched."
+            f"Samples of {path.name} without genotypes: {unmatched} ({known} have some). Correct their ids, take them "
+            "out, or state --ignore-unmatched."
         )
     report[f"samples of {path.name} without genotypes"] = unmatched
     report[f"samples with genotypes that {path.name} lacks"] = len(there) - known
@@ -183,16 +183,25 @@ def _named(table: Table, names: tuple[str, ...], option: str) -> list[str]:
 
 def _filled(cells: list[str], name: str) -> list[str]:
     if unnamed := sum(is_missing(cell) for cell in cells):
-        raise InputError(f"{unnamed} samples have no value in {name!r}; fill the column, or leave them out.")
+        raise InputError(f"Samples without a value in {name!r}: {unnamed}. Fill the column, or leave them out.")
     return cells
+
+
+def many(count: int, word: str) -> str:
+    """A number and its noun.
+
+    >>> many(1, "sample"), many(0, "sample")
+    ('1 sample', '0 samples')
+    """
+    return f"{count} {word}{'' if count == 1 else 's'}"
 
 
 def _described(values: list[Any], kind: str) -> str:
     known = [value for value in values if value is not None]
     if kind == "disease":
         count = Counter(known)
-        return f"disease: {count[2.0]} cases, {count[1.0]} controls, {len(values) - len(known)} missing"
-    return f"trait: {len(known)} values, {len(values) - len(known)} missing"
+        return f"disease: {many(count[2.0], 'case')}, {many(count[1.0], 'control')}, {len(values) - len(known)} missing"
+    return f"trait: {many(len(known), 'value')}, {len(values) - len(known)} missing"
 
 
 def _sha256(file: Path) -> str:

@@ -109,7 +109,7 @@ def _snpstats(nodes: int, seed: int) -> PackagedSet:
         raise InputError(f"The set snpstats is in an R package, and Rscript is not installed: {_MEND}")
     script = Path(__file__).with_name("export_snpstats.R")
     with tempfile.TemporaryDirectory(prefix="gwas-") as folder:
-        done = subprocess.run([program, str(script), folder], capture_output=True, check=False)  # noqa: S603 -- own script
+        done = subprocess.run([program, str(script), folder], capture_output=True, check=False)  # noqa: S603 -- ours
         if done.returncode == 3:
             raise InputError(f"The R package snpStats is not installed: {_MEND}")
         if done.returncode:

@@ -8,6 +8,7 @@ from typing import Any
 from gwas import output
 from gwas.errors import InputError
 from gwas.panel import load_panel
+from gwas.presets import made_up
 from gwas.report import read_result
 from gwas.results import Associations
 from gwas.settings import Settings
@@ -33,7 +34,8 @@ def plot(run: Path, out: Path | None = None) -> list[Path]:
         raise InputError(f"{run} holds no result of this app; give the folder of a finished run.") from None
     folder = out or run
     folder.mkdir(parents=True, exist_ok=True)
-    entries = output.figures(folder, Associations(run / "associations"), load_panel(settings.panel))
+    mark = made_up(settings.set, settings.phenotype)
+    entries = output.figures(folder, Associations(run / "associations"), load_panel(settings.panel), mark)
     if not entries:
         raise InputError(f"{run} has no tested variants; there is nothing to draw.")
     return [folder / entry["file"] for entry in entries]

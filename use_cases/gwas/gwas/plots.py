@@ -43,11 +43,11 @@ _STYLE: Any = {
 }
 
 
-def roc(folder: Path, counts: npt.NDArray[np.int64], area: float) -> Entry:
+def roc(folder: Path, counts: npt.NDArray[np.int64], area: float, mark: str = "") -> Entry:
     """Receiver operating characteristic of a score, from its counts (B, 2) of controls and cases by bin."""
     above = np.vstack([np.cumsum(counts[::-1], axis=0), [[0, 0]]])
     shares = np.vstack([[0, 0], above[:-1]]) / np.maximum(counts.sum(axis=0), 1)
-    with figure(folder, "roc", 4.8, 4.6) as (axes,):
+    with figure(folder, "roc", 4.8, 4.6, mark=mark) as (axes,):
         axes.plot(shares[:, 0], shares[:, 1], color=BLUE, lw=2, label=f"score (area {area:.3f})")
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":")
         axes.set(xlabel="false positives", ylabel="true positives", aspect="equal")
@@ -55,11 +55,11 @@ def roc(folder: Path, counts: npt.NDArray[np.int64], area: float) -> Entry:
     return entry("roc", "ROC of the score", "Test samples of all DIZ, in tenths of each DIZ by rank of the score.")
 
 
-def calibration(folder: Path, tenths: Float, name: str) -> Entry:
+def calibration(folder: Path, tenths: Float, name: str, mark: str = "") -> Entry:
     """Mean outcome against mean prediction by bin of the prediction; tenths (10, 3): samples, sums of both."""
     used = tenths[tenths[:, 0] > 0]
     predicted, seen = used[:, 1] / used[:, 0], used[:, 2] / used[:, 0]
-    with figure(folder, "calibration", 4.8, 4.6) as (axes,):
+    with figure(folder, "calibration", 4.8, 4.6, mark=mark) as (axes,):
         ends = [min(predicted.min(), seen.min()), max(predicted.max(), seen.max())] if len(used) else [0, 1]
         axes.plot(ends, ends, color=GREY, lw=1, ls=":")
         axes.plot(predicted, seen, "o", color=BLUE, ms=6)
@@ -68,9 +68,9 @@ def calibration(folder: Path, tenths: Float, name: str) -> Entry:
     return entry("calibration", "Calibration of the prediction", caption)
 
 
-def penalties(folder: Path, path: Float, mse: Float, null: float, best: int) -> Entry:
+def penalties(folder: Path, path: Float, mse: Float, null: float, best: int, *, mark: str = "") -> Entry:
     """The cross-validated error along a path of penalties."""
-    with figure(folder, "penalties", 5.6, 3.6) as (axes,):
+    with figure(folder, "penalties", 5.6, 3.6, mark=mark) as (axes,):
         axes.plot(path, mse, color=BLUE, marker=".", label="with the score")
         axes.axhline(null, color=GREY, lw=1, ls=":", label="covariates alone")
         axes.plot(path[best], mse[best], "o", color=RED, label="chosen")
@@ -81,7 +81,7 @@ def penalties(folder: Path, path: Float, mse: Float, null: float, best: int) -> 
 
 @contextmanager
 def figure(
-    folder: Path, name: str, width: float, height: float, *, panels: int = 1, cloud: bool = False
+    folder: Path, name: str, width: float, height: float, *, panels: int = 1, cloud: bool = False, mark: str = ""
 ) -> Iterator[Any]:
     """The panels of a figure, side by side; the file appears when the block ends without an error.
 
@@ -92,10 +92,13 @@ def figure(
         height: Inches.
         panels: How many.
         cloud: Whether there are thousands of dots: then it is a PNG.
+        mark: Written into the lower right corner: that the data are synthetic.
     """
     with mpl.rc_context(_STYLE):
         drawn = Figure(figsize=(width, height), layout="constrained")
         (FigureCanvasAgg if cloud else FigureCanvasSVG)(drawn)
+        if mark:
+            drawn.text(0.995, 0.01, mark, ha="right", va="bottom", fontsize=7, color=GREY)
         yield np.ravel(drawn.subplots(1, panels, squeeze=False))
         (folder / "plots").mkdir(exist_ok=True)
         kind = "png" if cloud else "svg"

@@ -20,6 +20,7 @@ class Preset:
         synthetic: Whether its genotypes are made up.
         note: What the report says of the data.
         analyses: By analysis, run-config keys and values.
+        made_up: Phenotypes that are made up, in a set whose genotypes are measured.
     """
 
     panel: str
@@ -27,6 +28,7 @@ class Preset:
     synthetic: bool
     note: str
     analyses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    made_up: tuple[str, ...] = ()
 
 
 _TRAIT = {"phenotype": "trait", "covariates": "age, sex"}
@@ -55,8 +57,23 @@ PRESETS: Mapping[str, Preset] = {
             "two-step": {"phenotype": "trait"},
             "score": {"phenotype": "trait"},
         },
+        made_up=("trait",),
     ),
 }
+
+
+def made_up(of: str, phenotype: str) -> str:
+    """What has to be said wherever results of a phenotype appear; empty where set and phenotype are measured.
+
+    >>> made_up("synthetic", "disease"), made_up("snpstats", "trait"), made_up("snpstats", "cc")
+    ('synthetic data', 'synthetic trait', '')
+    """
+    preset = PRESETS.get(of)
+    if preset is None:
+        return ""
+    if preset.synthetic:
+        return "synthetic data"
+    return "synthetic trait" if phenotype in preset.made_up else ""
 
 
 def stated(run_config: Mapping[str, Any], key: str) -> str:

@@ -19,7 +19,9 @@ _KEPT = 2_000
 """Tests that are drawn one by one."""
 
 
-def qq(folder: Path, associations: Associations, tests: int, largest: float, inflation: float) -> plots.Entry:
+def qq(
+    folder: Path, associations: Associations, tests: int, largest: float, inflation: float, *, mark: str = ""
+) -> plots.Entry:
     """Observed against expected -log10 p, with the 95 % band of chance at each rank.
 
     Args:
@@ -28,11 +30,12 @@ def qq(folder: Path, associations: Associations, tests: int, largest: float, inf
         tests: How many.
         largest: The largest finite -log10 p.
         inflation: Their lambda.
+        mark: See `plots.figure`.
     """
     expected, observed = points(associations, tests, largest)
     right, top = expected.max(initial=1.0) * 1.03, float(height(max(largest, 1.0))) * 1.05
     x, low, high = band(tests)
-    with plots.figure(folder, "qq", 4.8, 4.8, cloud=True) as (axes,):
+    with plots.figure(folder, "qq", 4.8, 4.8, cloud=True, mark=mark) as (axes,):
         axes.fill_between(x, height(low), height(np.minimum(high, value(top))), color=GREY, alpha=0.25, lw=0)
         ends = np.linspace(0, right, 200)
         axes.plot(ends, height(ends), color=GREY, lw=1)

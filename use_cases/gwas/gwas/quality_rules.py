@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from flame_strategies.hardy_weinberg import exact_test, exact_test_of_x
 
+from gwas.harmonise import AMBIGUOUS
 from gwas.panel import MT, X, Y
 from gwas.settings import Settings
 from gwas.site_design import REASONS as SAMPLES
@@ -23,7 +24,7 @@ Float = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 Arrays = Mapping[str, npt.NDArray[Any]]
 
-PASSED, FEW_SITES, HIDDEN, MISSING, MAF, HWE = range(6)
+PASSED, FEW_SITES, HIDDEN, MISSING, MAF, HWE, STRAND = range(7)
 REASONS = (
     "passed",
     "at too few DIZ",
@@ -31,6 +32,7 @@ REASONS = (
     "too many calls missing",
     "the rarer allele is too rare",
     "not in Hardy-Weinberg equilibrium",
+    "A/T or C/G, whose strand is unknown: left out at too many DIZ",
 )
 """Why a variant enters or does not, by code."""
 
@@ -111,6 +113,8 @@ def judge(found: Arrays, chromosome: int, settings: Settings) -> dict[str, npt.N
     reason[missing > settings.geno] = MISSING
     reason[called == 0] = HIDDEN
     reason[sites < settings.min_sites] = FEW_SITES
+    without = sites + found["harmony"][:, AMBIGUOUS]
+    reason[(sites < settings.min_sites) & (without >= settings.min_sites)] = STRAND
     found = {"reason": reason, "alt_frequency": frequency, "missing": missing, "hwe": hwe, "sites": sites}
     return {**found, "rarest": _rarest(counts, males)}
 

@@ -46,16 +46,11 @@ def build(folder: Path, settings: Settings, outcome: Outcome, roster: Roster) ->
     preset = PRESETS.get(settings.set)
     asked = len(roster.approved) + len(roster.refusals) + len(roster.silent) + len(roster.ungated)
     notes = [*outcome.notes, f"The result is that of {len(outcome.sites)} DIZ; {asked} were asked."]
-    exchanges = {
-        "label": "exchanges",
-        "value": str(outcome.exchanges),
-        "note": "messages that each DIZ answered with sums",
-    }
     return {
         "title": outcome.title,
         "synthetic": bool(preset and preset.synthetic),
         "data_note": preset.note if preset else "",
-        "headline": [*map(dict, outcome.headline), exchanges][:_MOST_HEADLINES],
+        "headline": [*map(dict, outcome.headline)][:_MOST_HEADLINES],
         "figures": list(map(dict, outcome.figures))[:_MOST_FIGURES],
         "tables": list(map(dict, outcome.tables))[:_MOST_TABLES],
         "notes": [*notes, f"All numbers at full length: {RESULT_FILE}."][:_MOST_NOTES],

@@ -13,6 +13,7 @@ from flame_strategies.polygenic_evaluation import Prediction, area, evaluate
 from gwas import plots
 from gwas.by_site import Ask
 from gwas.moments_run import Moments
+from gwas.presets import made_up
 from gwas.results import group, text
 from gwas.settings import Settings
 
@@ -55,11 +56,11 @@ class Evaluation:
 
     def figures(self, folder: Path, settings: Settings) -> list[plots.Entry]:
         """ROC curve and calibration, as far as there is something to draw."""
-        found = []
+        found, mark = [], made_up(settings.set, settings.phenotype)
         if settings.binary and np.isfinite(self.auc[0]):
-            found.append(plots.roc(folder, self.bins, self.auc[0]))
+            found.append(plots.roc(folder, self.bins, self.auc[0], mark))
         if (self.tenths[:, 0] > 0).sum() > 1:
-            found.append(plots.calibration(folder, self.tenths, settings.phenotype))
+            found.append(plots.calibration(folder, self.tenths, settings.phenotype, mark))
         return found
 
     def numbers(self) -> dict[str, dict[str, float]]:

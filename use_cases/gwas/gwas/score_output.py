@@ -13,7 +13,7 @@ from gwas import plots
 from gwas.hub import Hub
 from gwas.panel import chromosome_name
 from gwas.polygenic_score import Score
-from gwas.presets import PRESETS
+from gwas.presets import PRESETS, made_up
 from gwas.results import Outcome, group, text
 from gwas.score_evaluation import Evaluation
 
@@ -61,6 +61,7 @@ def write(hub: Hub, score: Score) -> None:
 def scoring_file(hub: Hub, score: Score) -> bytes:
     """The score in the PGS Catalog's format 2.0."""
     settings, panel = hub.settings, hub.panel
+    mark = made_up(settings.set, settings.phenotype)
     build = panel.build if panel.build.startswith("GRCh") else "NR"
     head = [
         "###PGS CATALOG SCORING FILE",
@@ -68,7 +69,7 @@ def scoring_file(hub: Hub, score: Score) -> bytes:
         "##POLYGENIC SCORE (PGS) INFORMATION",
         "#pgs_id=NR",
         f"#pgs_name={settings.set}-{settings.phenotype}",
-        f"#trait_reported={settings.phenotype}{' (synthetic data)' if _synthetic(hub) else ''}",
+        f"#trait_reported={settings.phenotype}{f' ({mark})' if mark else ''}",
         f"#genome_build={build}",
         f"#variants_number={len(score.index)}",
         "#weight_type=beta",
@@ -107,9 +108,10 @@ def outcome(hub: Hub, scan: Outcome, score: Score, found: Evaluation, sites: tup
         sites: The nodes that the score is of.
     """
     settings, fit = hub.settings, score.fit
+    mark = made_up(settings.set, settings.phenotype)
     figures = [
         *found.figures(hub.folder, settings),
-        plots.penalties(hub.folder, fit.penalties, fit.cv_mse, fit.null_mse, fit.best),
+        plots.penalties(hub.folder, fit.penalties, fit.cv_mse, fit.null_mse, fit.best, mark=mark),
     ]
     numbers = {
         **found.numbers(),

@@ -28,8 +28,11 @@ from gwas.site_scaled import must_be_there, scaled
 SEX = "sex"
 """The covariate of this name is the store's sex: 1 male, 2 female, as PLINK has it."""
 
-REASONS = ("analysed", "of the other part", "too many genotypes missing", "no phenotype", "covariate missing")
-"""Why a sample is analysed or not, by code; the first that holds."""
+OTHER_PART = "held out to test the score"
+
+REASONS = ("analysed", OTHER_PART, "too many genotypes missing", "no phenotype", "covariate missing")
+"""Why a sample is analysed or not, by code; the first that holds. Where the test part is asked about, `OTHER_PART` are
+the samples that train."""
 
 TRAIN, TEST = "train", "test"
 
@@ -130,7 +133,7 @@ def _why(site: Site, settings: Settings, part: str) -> npt.NDArray[np.int8]:
     if settings.mind < 1:
         reasons[missing_share(site) > settings.mind] = REASONS.index("too many genotypes missing")
     if part:
-        reasons[site.train != (part == TRAIN)] = REASONS.index("of the other part")
+        reasons[site.train != (part == TRAIN)] = REASONS.index(OTHER_PART)
     return reasons
 
 

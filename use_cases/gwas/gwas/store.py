@@ -112,7 +112,7 @@ def read_bim(path: Path) -> Variants:
     """The variants of a .bim, in the file's order.
 
     Raises:
-        InputError: It has not six columns, or a position is no whole number.
+        InputError: It cannot be read, has not six columns, or a position is no whole number.
     """
     names = ("chromosome", "id", "morgans", "position", "a1", "a2")
     table = _columns(path, names, text=("chromosome", "id", "a1", "a2"))
@@ -137,7 +137,7 @@ def read_fam(path: Path) -> list[str]:
     """The sample ids (IID) of a .fam, in the file's order.
 
     Raises:
-        InputError: It has not six columns, or two samples of one id.
+        InputError: It cannot be read, has not six columns, or two samples of one id.
     """
     names = ("FID", "IID", "PAT", "MAT", "SEX", "PHENO")
     people: list[str] = _columns(path, names, text=names)["IID"].to_pylist()
@@ -184,7 +184,12 @@ def _columns(path: Path, names: tuple[str, ...], text: tuple[str, ...]) -> "pa.T
     import pyarrow as pa  # noqa: PLC0415 -- as above
     import pyarrow.csv as pc  # noqa: PLC0415
 
-    raw = path.read_bytes()
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        raise InputError(
+            f"{path} is not there or cannot be read; check the path, and keep .bed, .bim and .fam of one name together."
+        ) from None
     if b"\t" not in raw[: raw.find(b"\n") + 1]:
         raw = b"\n".join(b"\t".join(line.split()) for line in raw.splitlines())
     try:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multimodal_imaging.errors import InputError
+from multimodal_imaging.errors import InputError, many
 from multimodal_imaging.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -55,11 +55,13 @@ def _prepare(options: argparse.Namespace) -> None:
             scale=options.scale,
         )
     for node, facts in found["nodes"].items():
-        has = [*facts["features"], *([f"{facts['images']} images"] if facts["images"] else [])]
+        has = [*facts["features"], *([many(facts["images"], "image")] if facts["images"] else [])]
         site = "" if facts["site"] == node else f"   {facts['site']}"
         sys.stdout.write(
             f"{node:<8} {facts['patients']:>6} patients {facts['test']:>5} held out   {', '.join(has)}{site}\n"
         )
+    if not options.own:
+        sys.stdout.write(f"{PRESETS[options.set].note}\n")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -94,10 +96,17 @@ def _own_files(options: argparse.Namespace) -> "OwnFiles":
     from multimodal_imaging.own import OwnFiles  # noqa: PLC0415 -- pandas
     from multimodal_imaging.settings import parse_names  # noqa: PLC0415
 
-    tables = dict(stated.partition("=")[::2] for stated in options.table)
+    tables: dict[str, Path] = {}
+    for stated in options.table:
+        name, _, file = stated.partition("=")
+        if not name or not file:
+            raise InputError(f"--table {stated}: put the modality's name before the file, as in --table genome=FILE.")
+        if name in tables:
+            raise InputError(f"--table names {name!r} twice; give each modality one table.")
+        tables[name] = Path(file)
     return OwnFiles(
         options.own,
-        {name: Path(file) for name, file in tables.items()},
+        tables,
         options.diagnoses,
         options.laboratory,
         parse_names(options.codes),

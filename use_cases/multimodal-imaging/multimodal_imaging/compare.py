@@ -47,8 +47,10 @@ def compare(run: Path, data: Path, say: Callable[[str], None] = lambda text: Non
     sites = [_site(data / name, settings, node) for node, name in enumerate(stamp["nodes"], start=1)]
     summary = {"what": OUTSIDE, "program": PROGRAM, **differences(run, sites, settings)}
     say(f"{PROGRAM} on {summary['patients']} pooled training patients")
+    beside = {"coefficients": f"   largest coefficient {summary['largest_coefficient']:9.1e}"}
     for name, gap in summary["largest_difference"].items():
-        say(f"{name:<24} largest difference {gap:9.1e}")
+        say(f"{name:<24} largest difference {gap:9.1e}{beside.get(name, '')}")
+    say(f"{'penalty':<24} {summary['penalty']['federated']:g}, pooled {summary['penalty']['pooled']:g}")
     content = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(run / "compare.json", content.encode() + b"\n")
     _add(run, summary, synthetic=bool(settings.set in PRESETS and PRESETS[settings.set].synthetic))
@@ -93,7 +95,11 @@ def _settings(run: Path) -> Settings:
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"{run} holds no result of this app; give the folder of a finished run.") from None
     if settings.analysis != "fusion" or settings.event:
-        raise InputError("compare is for exact fusion of numbers and classes; this run is of something else.")
+        what = "a survival time" if settings.event else f'analysis = "{settings.analysis}"'
+        raise InputError(
+            f"compare is for exact fusion of numbers and classes; this run is of {what}. See the README for what the "
+            "others are compared with."
+        )
     return settings
 
 
@@ -115,7 +121,8 @@ def _add(run: Path, summary: dict[str, Any], *, synthetic: bool) -> None:
     headline = {
         "label": "Largest difference in coefficients to the pooled patients",
         "value": f"{gaps['coefficients']:.1e}",
-        "note": f"{summary['program']}, {summary['patients']} patients; {OUTSIDE}{made_up}",
+        "note": f"the largest coefficient is {summary['largest_coefficient']:.1e}; {summary['program']}, "
+        f"{summary['patients']} training patients; {OUTSIDE}{made_up}",
     }
     table = {
         "title": f"Federated and pooled ({OUTSIDE})",

@@ -19,7 +19,8 @@ from multimodal_imaging.deep_scores import (
     number_scores,
     view_names,
 )
-from multimodal_imaging.results import Outcome, text
+from multimodal_imaging.presets import unit_of
+from multimodal_imaging.results import Outcome, text, with_unit
 from multimodal_imaging.temperature import share_within, width_for
 
 COVERAGE = 0.9
@@ -45,7 +46,7 @@ def build(folder: Path, found: DeepResult, sites: Sequence[int], exchanges: int)
     figures.append(deep_plots.ablation(folder, names, scores, "auc" if classes else "mae"))
     headline, numbers = [_line("test patients", str(scores[0].patients), "scored by the network of the last round")], {}
     calibration = _classes(folder, found, figures) if classes else _numbers(folder, found, figures)
-    headline += [_line(name, text(value), note) for name, value, note in _best(scores[0], classes=classes)]
+    headline += _best(found, scores[0])
     headline += [_line(name, text(value), note) for name, value, note in calibration]
     numbers["calibration"] = {name: value for name, value, _ in calibration}
     measures = CLASS_MEASURES if classes else NUMBER_MEASURES
@@ -148,10 +149,29 @@ def _numbers(folder: Path, found: DeepResult, figures: list[Mapping[str, str]]) 
     ]
 
 
-def _best(score: Scores, *, classes: bool) -> list[tuple[str, float, str]]:
-    shown = ("balanced accuracy", "auc", "ece") if classes else ("mae", "r2", "r")
-    notes = {"mae": "mean absolute error", "r2": "1 - squared error / variance", "ece": "calibration error"}
-    return [(name, score.measures[name], notes.get(name, "test patients")) for name in shown]
+def _best(found: DeepResult, score: Scores) -> list[Mapping[str, str]]:
+    """The headlines of what is predicted, and what there is without any model."""
+    settings, of = found.settings, score.measures
+    if settings.classes:
+        seen = int((np.asarray(found.test["confusion"][0]).sum(axis=1) > 0).sum())
+        guess = f"the most frequent class for all {text(1 / seen)}" if seen else ""
+        return [
+            _line(f"balanced accuracy of {settings.outcome}", text(of["balanced accuracy"]), guess),
+            _line("auc", text(of["auc"]), "0.5 if the probability said nothing"),
+            _line("ece", text(of["ece"]), "calibration error"),
+        ]
+    unit = unit_of(settings.set, settings.outcome)
+    y, square = np.asarray(found.test["values"], dtype=np.float64)[0, :2] / max(score.patients, 1)
+    mean = with_unit(float(np.sqrt(max(square - y * y, 0.0))), unit)
+    return [
+        _line(
+            f"MAE of {settings.outcome}",
+            with_unit(of["mae"], unit),
+            f"mean absolute error; RMSE {with_unit(of['rmse'], unit)}, predicting these patients' mean {mean}",
+        ),
+        _line("r2", text(of["r2"]), "1 - squared error / variance: predicting the mean has 0"),
+        _line("r", text(of["r"]), "correlation with the truth"),
+    ]
 
 
 def _ablation_table(names: Sequence[str], scores: Sequence[Scores], measures: Sequence[str]) -> Mapping[str, Any]:

@@ -194,6 +194,12 @@ class ValueScores:
         return float(np.sqrt(self._mean(1)))
 
     @property
+    def rmse_of_mean(self) -> float:
+        """Root of the mean squared error of predicting for everybody the mean of these patients: what R2 is against."""
+        spread = self._mean(4) - self._mean(3) ** 2
+        return float(np.sqrt(max(spread, 0.0))) if self.n else NAN
+
+    @property
     def bias(self) -> float:
         """Mean of prediction - truth."""
         return self._mean(2)

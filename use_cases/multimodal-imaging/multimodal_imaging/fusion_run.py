@@ -19,18 +19,32 @@ from typing import TypeVar
 from flame_strategies.glm_design import DesignError
 from flame_strategies.output import save_model
 from flame_strategies.sums import Exchange
+from flwr.serverapp import Grid
 
-from multimodal_imaging import fusion_fit, fusion_plots
+from multimodal_imaging import fusion_fit, fusion_plots, layout
 from multimodal_imaging.errors import InputError
-from multimodal_imaging.fusion_model import ClassScores, Fused, Scores, total
+from multimodal_imaging.fusion_model import ClassScores, Fused, Scores, ValueScores, total
 from multimodal_imaging.hub import Hub
-from multimodal_imaging.results import Outcome, text
+from multimodal_imaging.presets import unit_of
+from multimodal_imaging.results import Outcome, text, with_unit
 from multimodal_imaging.settings import Settings
+from multimodal_imaging.steps import Steps
 from multimodal_imaging.validation import TEST, TRAIN, Population, outer_sets
 
 _log = getLogger("flwr")
 
 Model = TypeVar("Model")
+
+_FEATURES = (
+    "by row: the intercept; the features of each modality of `columns` in turn, standardised by centre and scale; for "
+    "each of these modalities, 1 where a patient lacks it"
+)
+_SCORES = (
+    "by row: the intercept; the scores of each modality's own model in turn, standardised by centre and scale; for "
+    "each modality, 1 where a patient lacks it. late_coefficients (without each fold, and last of all patients) are "
+    "these models': for each modality its intercept and its features, standardised by late_centre and late_scale"
+)
+"""What a saved model's coefficients belong to."""
 
 MEASURE = {"classes": "balanced accuracy", "number": "MAE", "survival": "concordance"}
 
@@ -64,19 +78,23 @@ class FusionResult:
 
 def run(hub: Hub) -> Outcome:
     """The whole analysis."""
-    found, sites = hub.fit(lambda exchange: run_fusion(exchange, hub.settings, getattr(exchange, "sites", ())))
+    found, sites = hub.fit(lambda exchange: run_fusion(exchange, hub.settings, grid=hub.grid))
     save(hub.folder, found.model, hub.settings)
     return outcome(hub.folder, found, sites)
 
 
-def run_fusion(exchange: Exchange, settings: Settings, sites: Sequence[int] = ()) -> FusionResult:
+def run_fusion(
+    exchange: Exchange, settings: Settings, sites: Sequence[int] = (), *, grid: Grid | None = None
+) -> FusionResult:
     """Fit, measure, compare, validate.
 
     Args:
         exchange: Asks all DIZ and returns sums.
         settings: What and how.
         sites: Flower's ids of the DIZ; those of the exchange, if it knows them after its first question.
+        grid: Is told of every fit; None for one that nobody watches.
     """
+    steps = Steps(grid)
     counter = fusion_fit.Counter(exchange)
     view = "complete" if settings.missing == "complete" else "all"
     model = fusion_fit.fit(counter, settings, TRAIN, view=view)
@@ -84,22 +102,28 @@ def run_fusion(exchange: Exchange, settings: Settings, sites: Sequence[int] = ()
     ablation: dict[str, Scores] = {}
     alone: dict[str, Scores] = {}
     complete = None
+    parts = settings.modalities if test is not None and len(settings.modalities) > 1 else ()
+    lacking = view == "all" and test is not None and bool((model.scaling.there < model.scaling.n).any())
+    nodes = tuple(sites) or tuple(getattr(exchange, "sites", ()))
+    steps.expect(1 + len(parts) + lacking + sets_of(settings, nodes))
+    steps.done("all modalities")
     if test is not None:
-        several = len(settings.modalities) > 1
-        for name in settings.modalities if several else ():
+        for name in parts:
             ablation[name] = fusion_fit.measure(counter, settings, model, TEST, drop=(name,))
-        for name in settings.modalities if several else ():
+        for name in parts:
             own = attempt(lambda name=name: _fit_and_measure(counter, settings, f"only:{name}", model))  # type: ignore[misc]
             if own is not None:
                 alone[name] = own
-        if view == "all" and (model.scaling.there < model.scaling.n).any():
+            steps.done(f"{name} alone")
+        if lacking:
             complete = attempt(lambda: _fit_and_measure(counter, settings, "complete", model))
-    nodes = tuple(sites) or tuple(getattr(exchange, "sites", ()))
+            steps.done("complete cases")
     by_set = validate(
         settings,
         nodes,
         lambda training: fusion_fit.fit(counter, settings, training, view=view),
         lambda fitted, held_out: fusion_fit.measure(counter, settings, fitted, held_out),
+        steps,
     )
     return FusionResult(settings, model, test, ablation, alone, complete, total(by_set), by_set, counter.count)
 
@@ -109,12 +133,23 @@ def validate(
     nodes: Sequence[int],
     fit: Callable[[Population], Model],
     measure: Callable[[Model, Population], Scores],
+    steps: Steps,
 ) -> tuple[Scores, ...]:
     """Scores of those held out of each training set; none where the DIZ's test patients measure the model."""
     outer = outer_sets(settings.validation, nodes, folds=settings.folds, site_groups=settings.site_groups)
     if outer is None:
         return ()
-    return tuple(measure(fit(outer.one(k)), outer.one(k, held_out=True)) for k in range(outer.count))
+    found = []
+    for k in range(outer.count):
+        found.append(measure(fit(outer.one(k)), outer.one(k, held_out=True)))
+        steps.done(f"validation, {k + 1} of {outer.count}")
+    return tuple(found)
+
+
+def sets_of(settings: Settings, nodes: Sequence[int]) -> int:
+    """How many training sets `validate` fits."""
+    outer = outer_sets(settings.validation, nodes, folds=settings.folds, site_groups=settings.site_groups)
+    return outer.count if outer else 0
 
 
 def _fit_and_measure(exchange: Exchange, settings: Settings, view: str, model: Fused) -> Scores:
@@ -141,9 +176,15 @@ def some(scores: Scores) -> Scores | None:
 
 
 def save(folder: Path, model: Fused, settings: Settings) -> None:
-    """``model.safetensors`` and ``model.json``."""
+    """``model.safetensors``, and ``model.json`` with the names of what its arrays' entries belong to."""
     columns = {name: int(width) for name, width in zip(model.blocks, model.scaling.widths.tolist(), strict=False)}
-    about = {"outcome": settings.outcome, "classes": list(settings.classes), "columns": columns}
+    about = {
+        "outcome": settings.outcome,
+        "classes": list(settings.classes),
+        "columns": columns,
+        "features": {name: list(names) for name, names in layout.features(settings).items()},
+        "coefficients": _SCORES if model.view == "stack" else _FEATURES,
+    }
     save_model(folder, model.arrays(), {**about, "view": model.view, "penalty": model.penalty})
 
 
@@ -163,7 +204,7 @@ def outcome(folder: Path, found: FusionResult, sites: Sequence[int]) -> Outcome:
         models,
         found.validation,
         found.by_set,
-        title="One model of all modalities, equal to the pooled one",
+        title="One model of all modalities",
         notes=_notes(found),
         sites=sites,
         exchanges=found.exchanges,
@@ -190,29 +231,29 @@ def tell(
 ) -> Outcome:
     """Headlines, a table of all models, figures; the first model is the one that is told of."""
     measure = MEASURE["survival" if settings.event else "classes" if settings.classes else "number"]
+    unit = unit_of(settings.set, settings.outcome)
+    what = f"{measure} of {settings.outcome}" + (f", {unit}" if unit else "")
     numbers = {name: scores.numbers(settings.classes) for name, scores in models.items()}
     headline, figures = [], []
     if models:
         name, scores = next(iter(models.items()))
-        headline.append(
-            {"label": f"Test {measure}", "value": text(numbers[name][measure]), "note": f"{scores.n} patients"}
-        )
-        caption = f"{measure} on test patients, summed over the DIZ; a modality alone on those who have it."
+        headline.append(_line(f"Test {measure}", settings, scores, numbers[name][measure], "test patients"))
+        caption = f"{what} on test patients, summed over the DIZ; a modality alone on those who have it."
         shown = {of: values[measure] for of, values in numbers.items()}
         figures.append(
-            fusion_plots.bars(folder, "models", shown, measure, title="What each model scores", caption=caption)
+            fusion_plots.bars(folder, "models", shown, what, title="What each model scores", caption=caption)
         )
         if isinstance(scores, ClassScores):
             figures.append(fusion_plots.reliability(folder, scores.reliability))
     if validation is not None:
         numbers["validation"] = validation.numbers(settings.classes)
         numbers |= {f"held out {k}": scores.numbers(settings.classes) for k, scores in enumerate(by_set)}
-        note = f"{validation.n} patients; the whole procedure again without them, by {settings.validation}"
-        headline.append({"label": f"Held-out {measure}", "value": text(numbers["validation"][measure]), "note": note})
+        who = f"patients; the whole procedure again without them, by {settings.validation}"
+        headline.append(_line(f"Held-out {measure}", settings, validation, numbers["validation"][measure], who))
     columns = list(next(iter(numbers.values()))) if numbers else []
     table = {
         "title": "Models",
-        "caption": "On patients that a model was not fitted to.",
+        "caption": f"{what}: on patients that a model was not fitted to.",
         "columns": ["model", *columns],
         "rows": [[name, *(text(values[column]) for column in columns)] for name, values in numbers.items()],
     }
@@ -227,6 +268,22 @@ def tell(
         numbers,
         dict(details),
     )
+
+
+def _line(label: str, settings: Settings, scores: Scores, value: float, who: str) -> dict[str, str]:
+    """A headline: a measure of the outcome, of how many patients, and what there is without any model."""
+    shown = text(value)
+    if isinstance(scores, ValueScores):
+        unit = unit_of(settings.set, settings.outcome)
+        shown, mean = with_unit(value, unit), with_unit(scores.rmse_of_mean, unit)
+        guess = f"RMSE {with_unit(scores.rmse, unit)}, predicting these patients' mean {mean}"
+    elif isinstance(scores, ClassScores):
+        of = scores.confusion.sum(axis=1)
+        guess = f"the most frequent class for all {text(1 / int((of > 0).sum()))}" if scores.n else ""
+    else:
+        guess = "a coin 0.5"
+    note = f"{scores.n} {who}" + (f"; {guess}" if guess else "")
+    return {"label": f"{label} of {settings.outcome}", "value": shown, "note": note}
 
 
 def division_note(settings: Settings) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flame_strategies.sums import Exchange
+from flwr.serverapp import Grid
 
 from multimodal_imaging import fusion_fit, fusion_run, late_fit
 from multimodal_imaging.fusion_model import Scores, total
@@ -15,6 +16,7 @@ from multimodal_imaging.hub import Hub
 from multimodal_imaging.late_fit import MEAN, STACK, Late
 from multimodal_imaging.results import Outcome
 from multimodal_imaging.settings import Settings
+from multimodal_imaging.steps import Steps
 from multimodal_imaging.validation import TEST, TRAIN, Population
 
 
@@ -45,7 +47,7 @@ class LateResult:
 
 def run(hub: Hub) -> Outcome:
     """The whole analysis."""
-    found, sites = hub.fit(lambda exchange: run_late(exchange, hub.settings, getattr(exchange, "sites", ())))
+    found, sites = hub.fit(lambda exchange: run_late(exchange, hub.settings, grid=hub.grid))
     fusion_run.save(hub.folder, found.model.fused, hub.settings)
     models: dict[str, Scores] = {f"late, {rule}": scores for rule, scores in found.test.items()}
     models |= {f"without {name}": scores for name, scores in found.ablation.items()}
@@ -64,14 +66,20 @@ def run(hub: Hub) -> Outcome:
     )
 
 
-def run_late(exchange: Exchange, settings: Settings, sites: Sequence[int] = ()) -> LateResult:
+def run_late(
+    exchange: Exchange, settings: Settings, sites: Sequence[int] = (), *, grid: Grid | None = None
+) -> LateResult:
     """Fit, measure, compare, validate; arguments as of `fusion_run.run_fusion`."""
+    steps = Steps(grid)
     counter = fusion_fit.Counter(exchange)
     model = late_fit.fit_late(counter, settings, TRAIN, settings.late)
     first = fusion_run.some(late_fit.measure(counter, settings, model, TEST))
     test: dict[str, Scores] = {}
     ablation: dict[str, Scores] = {}
     alone: dict[str, Scores] = {}
+    nodes = tuple(sites) or tuple(getattr(exchange, "sites", ()))
+    steps.expect(1 + (first is not None) + fusion_run.sets_of(settings, nodes))
+    steps.done(settings.late)
     if first is not None:
         test[settings.late] = first
         other = MEAN if settings.late == STACK else STACK
@@ -81,6 +89,7 @@ def run_late(exchange: Exchange, settings: Settings, sites: Sequence[int] = ()) 
         for name, own in model.own.items():
             ablation[name] = late_fit.measure(counter, settings, model, TEST, drop=(name,))
             alone[name] = fusion_fit.measure(counter, settings, own, TEST)
+        steps.done(other)
 
     def fit(training: Population) -> Late:
         return late_fit.fit_late(counter, settings, training, settings.late)
@@ -88,6 +97,5 @@ def run_late(exchange: Exchange, settings: Settings, sites: Sequence[int] = ()) 
     def measure(fitted: Late, held_out: Population) -> Scores:
         return late_fit.measure(counter, settings, fitted, held_out)
 
-    nodes = tuple(sites) or tuple(getattr(exchange, "sites", ()))
-    by_set = fusion_run.validate(settings, nodes, fit, measure)
+    by_set = fusion_run.validate(settings, nodes, fit, measure, steps)
     return LateResult(settings, model, test, ablation, alone, total(by_set), by_set, counter.count)

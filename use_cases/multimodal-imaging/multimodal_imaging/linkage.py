@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from multimodal_imaging.errors import InputError
+from multimodal_imaging.errors import InputError, many
 
 SPLITS = ("train", "test")
 
@@ -19,19 +19,23 @@ def check_patients(patients: Sequence[str], splits: Sequence[str]) -> None:
         InputError: A patient is in both, has several rows or no id, or there is another split.
     """
     if unknown := sum(split not in SPLITS for split in splits):
-        raise InputError(f"{unknown} patients have a split other than train and test; correct the column.")
+        raise InputError(
+            f"{many(unknown, 'patient has', 'patients have')} a split other than train and test; correct the column."
+        )
     if unnamed := sum(not patient or patient.strip() == "" for patient in patients):
-        raise InputError(f"{unnamed} rows of the patients' table have no patient_id; fill the column.")
+        rows = many(unnamed, "row of the patients' table has", "rows of the patients' table have")
+        raise InputError(f"{rows} no patient_id; fill the column.")
     held: dict[str, set[str]] = {}
     for patient, split in zip(patients, splits, strict=True):
         held.setdefault(patient, set()).add(split)
     if leaking := sum(len(found) > 1 for found in held.values()):
         raise InputError(
-            f"{leaking} patients are in train and in test: what a model learned of them would count as foreknowledge. "
-            "Put each patient into one split."
+            f"{many(leaking, 'patient is', 'patients are')} in train and in test: what a model learned there would "
+            "count as foreknowledge. Put each patient into one split."
         )
     if repeated := sum(count > 1 for count in Counter(patients).values()):
-        raise InputError(f"{repeated} patients have several rows in the patients' table; give each patient one row.")
+        who = many(repeated, "patient has", "patients have")
+        raise InputError(f"{who} several rows in the patients' table; give each patient one row.")
 
 
 def check_rows(patients: Iterable[str], known: Iterable[str], what: str) -> None:
@@ -42,9 +46,11 @@ def check_rows(patients: Iterable[str], known: Iterable[str], what: str) -> None
     """
     rows = list(patients)
     if repeated := sum(count > 1 for count in Counter(rows).values()):
-        raise InputError(f"{repeated} patients have more than one row in {what}; give each patient one row.")
+        who = many(repeated, "patient has", "patients have")
+        raise InputError(f"{who} more than one row in {what}; give each patient one row.")
     if unknown := len(set(rows) - set(known)):
-        raise InputError(f"{unknown} patients of {what} are not in the patients' table; add them, or leave them out.")
+        who = many(unknown, f"patient of {what} is", f"patients of {what} are")
+        raise InputError(f"{who} not in the patients' table; add them, or leave them out.")
 
 
 def check_sites(patients_of: Mapping[str, Iterable[str]]) -> None:
@@ -56,6 +62,6 @@ def check_sites(patients_of: Mapping[str, Iterable[str]]) -> None:
     seen = Counter(patient for patients in patients_of.values() for patient in set(patients))
     if twice := sum(count > 1 for count in seen.values()):
         raise InputError(
-            f"{twice} patient ids are at more than one site. If they are the same people, keep each at one site; if "
-            "not, give them ids that differ."
+            f"{many(twice, 'patient id is', 'patient ids are')} at more than one site. Keep the same person "
+            "at one site, and give different people ids that differ."
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from multimodal_imaging import linkage, phenotypes
-from multimodal_imaging.errors import InputError
+from multimodal_imaging.errors import InputError, many
 from multimodal_imaging.readers import read_table
 from multimodal_imaging.store import BETWEEN, PATIENT_ID
 
@@ -69,7 +69,8 @@ def _features(tables: Mapping[str, Path]) -> pd.DataFrame:
         linkage.check_rows(table[PATIENT_ID], table[PATIENT_ID], file.name)
         table = table.set_index(PATIENT_ID)
         if words := [str(c) for c in table.columns if not pd.api.types.is_numeric_dtype(table[c])]:
-            raise InputError(f"{len(words)} columns of {file.name} are not numbers, {words[0]!r} among them.")
+            what = many(len(words), f"column of {file.name} is", f"columns of {file.name} are")
+            raise InputError(f"{what} not numeric, {words[0]!r} among them.")
         found.append(table.astype(float).add_prefix(f"{block}{BETWEEN}"))
     if not found:
         return pd.DataFrame({PATIENT_ID: pd.Series(dtype=str)})
@@ -85,15 +86,15 @@ def _manifest(file: Path | None) -> pd.DataFrame:
     if "image_id" not in table:
         table.insert(0, "image_id", [f"I{row:06d}" for row in range(1, len(table) + 1)])
     if repeated := int(table["image_id"].duplicated().sum()):
-        raise InputError(
-            f"{repeated} image ids of {file.name} are there twice; give each file its own, or leave them out."
-        )
+        what = many(repeated, f"image id of {file.name} is", f"image ids of {file.name} are")
+        raise InputError(f"{what} there twice; give each file its own, or leave the column out.")
     return table
 
 
 def _named(table: pd.DataFrame, file: Path, column: str = PATIENT_ID) -> pd.DataFrame:
     if absent := int(table[column].isna().sum()):
-        raise InputError(f"{absent} rows of {file.name} have no {column}; fill the column.")
+        rows = many(absent, f"row of {file.name} has", f"rows of {file.name} have")
+        raise InputError(f"{rows} no {column}; fill the column.")
     return table
 
 

@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito, which most people tell apart. What belongs t
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from matplotlib.figure import Figure
 from multimodal_imaging.counts import Cohort
 
 Entry = dict[str, str]
+
+_CORNER: ContextVar[str] = ContextVar("corner", default="")
 
 BLUE, ORANGE, GREEN, PINK, SKY, RED, GREY = (
     "#0072B2",
@@ -58,6 +61,16 @@ def availability(folder: Path, cohort: Cohort) -> list[Entry]:
 
 
 @contextmanager
+def marked(word: str) -> Iterator[None]:
+    """Figures that are drawn in the block have a word in a corner, such as that their data are synthetic."""
+    before = _CORNER.set(word)
+    try:
+        yield
+    finally:
+        _CORNER.reset(before)
+
+
+@contextmanager
 def figure(
     folder: Path, name: str, width: float, height: float, *, panels: int = 1, rows: int = 1, picture: bool = False
 ) -> Iterator[Any]:
@@ -76,6 +89,10 @@ def figure(
         drawn = Figure(figsize=(width, height), layout="constrained")
         (FigureCanvasAgg if picture else FigureCanvasSVG)(drawn)
         yield np.ravel(drawn.subplots(rows, panels, squeeze=False))
+        if corner := _CORNER.get():
+            strip = 0.14 / height  # below everything else
+            drawn.set_layout_engine("constrained", rect=(0, strip, 1, 1 - strip))
+            drawn.text(0.995, 0.02 / height, corner, ha="right", va="bottom", fontsize=7, color=GREY)
         (folder / "plots").mkdir(exist_ok=True)
         kind = "png" if picture else "svg"
         metadata = {"Software": None} if picture else {"Date": None}

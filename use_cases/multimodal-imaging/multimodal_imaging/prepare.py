@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from multimodal_imaging import linkage, packaged, quality
-from multimodal_imaging.errors import InputError
+from multimodal_imaging.errors import InputError, many
 from multimodal_imaging.image_store import MANIFEST_FILE
 from multimodal_imaging.images import suffix
 from multimodal_imaging.own import OwnFiles, read_own
@@ -106,15 +106,16 @@ def check_own(
         if site_column not in patients:
             raise InputError(f"The patients' table has no column {site_column!r}; name the one that says the site.")
         if unnamed := int(patients[site_column].isna().sum()):
-            raise InputError(f"{unnamed} patients have no value in {site_column!r}; fill the column.")
+            who = many(unnamed, "patient has", "patients have")
+            raise InputError(f"{who} no value in {site_column!r}; fill the column.")
         groups = patients.groupby(patients[site_column].astype(str), sort=True)
         sites = {str(name): group.drop(columns=site_column).reset_index(drop=True) for name, group in groups}
         linkage.check_sites({name: group[PATIENT_ID] for name, group in sites.items()})
     linkage.check_rows(features[PATIENT_ID], patients[PATIENT_ID], "the tables of features")
     if unknown := len(set(manifest[PATIENT_ID]) - set(patients[PATIENT_ID])):
+        who = many(unknown, "patient who is", "patients who are")
         raise InputError(
-            f"The manifest has images of {unknown} patients who are not in the patients' table; add them, or take the "
-            "images out."
+            f"The manifest has images of {who} not in the patients' table; add them, or take the images out."
         )
     centres, reports = [], {}
     for name, own in sites.items():
@@ -124,12 +125,20 @@ def check_own(
         report = quality.check_tables(centre.patients, centre.features)
         if len(centre.manifest):
             more, used = quality.check_images(
-                files.folder, _rows(centre.manifest), list(own[PATIENT_ID]), files.pictures
+                files.folder,
+                _rows(centre.manifest),
+                list(own[PATIENT_ID]),
+                files.pictures,
+                [
+                    int(row) + 2 for row in centre.manifest.index
+                ],  # as a spreadsheet counts, whose first row is the header
             )
             report |= more
             if report["problems"] and not leave_out:
                 raise InputError(
-                    "\n  ".join(["Some images cannot be used (--leave-out goes on without):", *_said(report)])
+                    "\n  ".join(
+                        ["Some images cannot be used (--leave-out goes on without):", *quality.problem_lines(report)]
+                    )
                 )
             kept = {str(file.relative_to(files.folder)) for entry in used for file in entry.files}
             rows = centre.manifest[[str(Path(path)) in kept for path in centre.manifest["path"]]]
@@ -189,10 +198,6 @@ def _ending(file: Path) -> str:
 
 def _rows(manifest: pd.DataFrame) -> list[tuple[str, str, str]]:
     return [tuple(map(str, row)) for row in manifest[[PATIENT_ID, "modality", "path"]].itertuples(index=False)]  # type: ignore[misc]
-
-
-def _said(report: Mapping[str, Any]) -> list[str]:
-    return [line for line in quality.lines(report) if " images: " in line]
 
 
 def _write(out: Path, source: Mapping[str, Any], centres: Sequence[Centre], more: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ A preset only fills in what is empty.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 OWN = "own"
 
@@ -19,11 +19,13 @@ class Preset:
         synthetic: Whether its values are made up.
         note: What the report says of the data.
         config: Run-config keys and values.
+        units: By column, the unit of its numbers.
     """
 
     synthetic: bool
     note: str
     config: Mapping[str, str]
+    units: Mapping[str, str] = field(default_factory=dict)
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -42,6 +44,7 @@ PRESETS: Mapping[str, Preset] = {
             "task": "regression",
             "covariates": "sbp, hba1c, memory",
         },
+        units={"age": "years"},
     ),
     "brca": Preset(
         synthetic=False,
@@ -57,3 +60,8 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
 }
+
+
+def unit_of(name: str, column: str) -> str:
+    """The unit of a column's numbers in a set; empty where it has none, or none is known."""
+    return PRESETS[name].units.get(column, "") if name in PRESETS else ""

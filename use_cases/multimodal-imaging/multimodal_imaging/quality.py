@@ -1,7 +1,7 @@
 """What is wrong with own data, as counts and reasons, which `prepare` and `check` print; it names no patient."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 
 from multimodal_imaging import linkage
-from multimodal_imaging.errors import InputError
+from multimodal_imaging.errors import InputError, many
 from multimodal_imaging.image_checks import REASONS, Refused, check_picture, check_volume
 from multimodal_imaging.image_store import Entry, entries_of, read_picture, read_volume
 from multimodal_imaging.images import canonical, suffix
 from multimodal_imaging.store import BETWEEN, PATIENT_ID, SPLIT
 
 Report = dict[str, Any]
+
+_MOST_ROWS = 8
+"""Of the manifest, that are told for one reason."""
 
 
 def check_tables(patients: pd.DataFrame, features: pd.DataFrame) -> Report:
@@ -43,7 +46,10 @@ def check_tables(patients: pd.DataFrame, features: pd.DataFrame) -> Report:
     for block, names in blocks.items():
         values = features[names].to_numpy(dtype=np.float64)
         if np.isinf(values).any():
-            raise InputError(f"{int(np.isinf(values).sum())} values of {block} are infinite; leave them empty.")
+            count = int(np.isinf(values).sum())
+            raise InputError(
+                f"{many(count, f'value of {block} is', f'values of {block} are')} infinite; leave cells empty."
+            )
         report["blocks"][block] = {
             "features": len(names),
             "patients": int(np.isfinite(values).any(axis=1).sum()),
@@ -53,7 +59,11 @@ def check_tables(patients: pd.DataFrame, features: pd.DataFrame) -> Report:
 
 
 def check_images(
-    folder: Path, rows: Sequence[tuple[str, str, str]], patients: Sequence[str], pictures: Sequence[str] = ()
+    folder: Path,
+    rows: Sequence[tuple[str, str, str]],
+    patients: Sequence[str],
+    pictures: Sequence[str] = (),
+    numbers: Sequence[int] = (),
 ) -> tuple[Report, list[Entry]]:
     """Look at every image as a DIZ would.
 
@@ -62,11 +72,15 @@ def check_images(
         rows: Patient, modality and path of each.
         patients: Who is known.
         pictures: Modalities that are single pictures; others are so if their files are PNG or lone DICOM files.
+        numbers: The row of each in the manifest, to tell which cannot be used; none: from 1.
 
     Returns:
         The report, and the images that can be used.
     """
     entries, problems = entries_of(folder, rows, patients)
+    numbers = numbers or range(1, len(rows) + 1)
+    number_of = {folder / path: number for (_, _, path), number in reversed(list(zip(rows, numbers, strict=True)))}
+    bad = _left_out(folder, rows, patients, numbers, {number_of[file] for entry in entries for file in entry.files})
     by_modality: dict[str, Report] = {}
     spacings: dict[str, list[np.ndarray]] = {}
     used = []
@@ -84,6 +98,7 @@ def check_images(
                 spacings.setdefault(entry.modality, []).append(volume.spacing)
         except Refused as refused:
             problems[refused.reason] += 1
+            bad.setdefault(refused.reason, []).extend(number_of[file] for file in entry.files)
             continue
         found["usable"] += 1
         used.append(entry)
@@ -93,24 +108,57 @@ def check_images(
         by_modality[modality]["longest"] = f"{(wide.max(axis=1) / wide.min(axis=1)).max():.1f} times as long as wide"
     for found in by_modality.values():
         found["orientations"] = dict(found["orientations"])
-    return {"images": by_modality, "problems": dict(problems)}, used
+    return {"images": by_modality, "problems": dict(problems), "rows": {r: sorted(of) for r, of in bad.items()}}, used
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
     """The report for people."""
-    found = [f"{report['patients']} patients, {report['test']} of them for testing"]
+    found = [f"{many(report['patients'], 'patient')}, {report['test']} of them for testing"]
     found += [f"{name}: {count} missing" for name, count in report["missing"].items()]
     found += [f"{name}: the same for all, or empty" for name in report["constant"]]
     for block, facts in report["blocks"].items():
-        found.append(f"{block}: {facts['features']} features, {facts['patients']} patients, {facts['missing']} missing")
+        size = f"{many(facts['features'], 'feature')}, {many(facts['patients'], 'patient')}"
+        found.append(f"{block}: {size}, {facts['missing']} missing")
     for modality, facts in report.get("images", {}).items():
         more = ", ".join(f"{count} {letters}" for letters, count in facts["orientations"].items())
-        found.append(
-            f"{modality}: {facts['usable']} of {facts['images']} images can be used{', ' + more if more else ''}"
-        )
+        usable = f"{facts['usable']} of {many(facts['images'], 'image')} can be used"
+        found.append(f"{modality}: {usable}{', ' + more if more else ''}")
         if "spacing" in facts:
             found.append(f"{modality}: spacing {facts['spacing']}, at most {facts['longest']}")
-    found += [f"{count} images: {REASONS[reason]}" for reason, count in report.get("problems", {}).items()]
+    return found + problem_lines(report)
+
+
+def problem_lines(report: Mapping[str, Any]) -> list[str]:
+    """Of it, how many images cannot be used, why, and which rows of the manifest these are."""
+    rows = report.get("rows", {})
+    return [
+        f"{many(count, 'image')}: {REASONS[reason]}{_rows(rows.get(reason, ()))}"
+        for reason, count in report.get("problems", {}).items()
+    ]
+
+
+def _rows(numbers: Sequence[int]) -> str:
+    """The first few rows, as a spreadsheet counts them."""
+    if not numbers:
+        return ""
+    more = f" and {len(numbers) - _MOST_ROWS} more" if len(numbers) > _MOST_ROWS else ""
+    shown = ", ".join(str(number) for number in numbers[:_MOST_ROWS])
+    return f" (the manifest's {'rows' if len(numbers) > 1 else 'row'} {shown}{more}, row 1 being the header)"
+
+
+def _left_out(
+    folder: Path,
+    rows: Sequence[tuple[str, str, str]],
+    patients: Sequence[str],
+    numbers: Sequence[int],
+    used: Collection[int],
+) -> dict[str, list[int]]:
+    """By reason, the rows of which `entries_of` makes no image."""
+    found: dict[str, list[int]] = {}
+    for row, number in zip(rows, numbers, strict=True):
+        if number not in used:
+            alone = entries_of(folder, [row], patients)[1]  # what is right by itself is there a second time
+            found.setdefault(next(iter(alone), "repeated"), []).append(number)
     return found
 
 

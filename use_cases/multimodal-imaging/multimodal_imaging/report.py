@@ -12,6 +12,7 @@ from flame_strategies.output import write_atomically
 
 from multimodal_imaging import plots
 from multimodal_imaging.counts import Cohort
+from multimodal_imaging.errors import many
 from multimodal_imaging.image_checks import REASONS
 from multimodal_imaging.presets import PRESETS
 from multimodal_imaging.results import Outcome
@@ -62,18 +63,26 @@ def build(folder: Path, settings: Settings, outcome: Outcome, roster: Roster, co
     }
     notes = [
         *outcome.notes,
-        *(f"{count} images are not used: {REASONS[reason]}." for reason, count in cohort.problems.items()),
+        *(
+            f"{many(count, 'image is', 'images are')} not used: {REASONS[reason]}."
+            for reason, count in cohort.problems.items()
+        ),
         f"The result is that of {len(outcome.sites)} DIZ; {asked} were asked.",
     ]
     return {
         "title": outcome.title,
-        "synthetic": bool(preset and preset.synthetic),
+        "synthetic": synthetic(settings),
         "data_note": preset.note if preset else "",
         "headline": [*map(dict, outcome.headline), patients, exchanges][:_MOST_HEADLINES],
         "figures": [*map(dict, outcome.figures), *plots.availability(folder, cohort)][:_MOST_FIGURES],
         "tables": [*map(dict, outcome.tables), _modalities(cohort)][:_MOST_TABLES],
         "notes": [*notes[: _MOST_NOTES - 1], f"All numbers at full length: {RESULT_FILE}."],
     }
+
+
+def synthetic(settings: Settings) -> bool:
+    """Whether the run's data are made up."""
+    return bool((preset := PRESETS.get(settings.set)) and preset.synthetic)
 
 
 def read_result(run: Path) -> dict[str, Any]:

@@ -44,6 +44,11 @@ def group(labels: Iterable[str], values: npt.ArrayLike) -> dict[str, float]:
     return dict(zip(labels, (float(v) for v in np.asarray(values, dtype=np.float64).ravel()), strict=True))
 
 
+def with_unit(value: float, unit: str) -> str:
+    """A number for people and its unit, if it has both."""
+    return f"{text(value)} {unit}" if unit and isfinite(value) else text(value)
+
+
 def text(value: float, digits: int = 4) -> str:
     """A number for people, a dash where there is none."""
     if not isfinite(value):

@@ -14,7 +14,7 @@ from flame_strategies.output import output_folder, write_report_json
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from multimodal_imaging import counts, report
+from multimodal_imaging import counts, plots, report
 from multimodal_imaging.hub import Hub
 from multimodal_imaging.results import Outcome
 from multimodal_imaging.settings import Settings
@@ -38,11 +38,12 @@ def main(grid: Grid, context: Context) -> None:
     hub = Hub(grid, nodes, settings, settings.min_nodes, settings.timeout, folder)
     cohort = counts.ask(hub)
     counts.require(cohort, settings)
-    outcome = run_of(settings.analysis)(hub)
-    outcome = replace(outcome, exchanges=outcome.exchanges + 1)
-    _log.info("%s of %s: %d exchanges", settings.analysis, settings.set, outcome.exchanges)
-    report.write_result(folder, settings, outcome, cohort)
-    write_report_json(folder, report.build(folder, settings, outcome, roster, cohort))
+    with plots.marked("synthetic data" if report.synthetic(settings) else ""):
+        outcome = run_of(settings.analysis)(hub)
+        outcome = replace(outcome, exchanges=outcome.exchanges + 1)
+        _log.info("%s of %s: %d exchanges", settings.analysis, settings.set, outcome.exchanges)
+        report.write_result(folder, settings, outcome, cohort)
+        write_report_json(folder, report.build(folder, settings, outcome, roster, cohort))
 
 
 def run_of(analysis: str) -> Callable[[Hub], Outcome]:
