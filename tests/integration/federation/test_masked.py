@@ -39,13 +39,6 @@ def clock(folder: Path) -> Numbers:
     return {name: array for name, array in load_file(folder / "model.safetensors").items() if array.size}
 
 
-def table(folder: Path) -> Numbers:
-    """Log fold changes and t statistics by gene."""
-    with (folder / "results.tsv").open() as file:
-        rows = sorted(csv.DictReader(file, delimiter="\t"), key=lambda row: row["gene"])
-    return {name: np.array([float(row[name]) for row in rows]) for name in ("logFC", "t")}
-
-
 def associations(folder: Path) -> Numbers:
     """Effects, standard errors and p values by variant."""
     with gzip.open(folder / "summary-statistics.tsv.gz", "rt") as lines:
@@ -109,15 +102,6 @@ ADAPTED = Study(
     1e-7,
     fewer_cpgs,
 )
-EXPRESSION = Study(
-    ROOT / "use_cases" / "gene-expression",
-    "gene_expression",
-    ("--set", "synthetic-microarray"),
-    'set="synthetic-microarray" timeout=20.0 min-nodes=3',
-    "query.de_design",
-    table,
-    1e-7,
-)
 ASSOCIATION = Study(
     ROOT / "use_cases" / "gwas",
     "gwas",
@@ -137,7 +121,7 @@ FUSION = Study(
     fused,
     1e-7,
 )
-STUDIES = {"adapted clock": ADAPTED, "expression": EXPRESSION, "association": ASSOCIATION, "fusion": FUSION}
+STUDIES = {"adapted clock": ADAPTED, "association": ASSOCIATION, "fusion": FUSION}
 OPEN = (("pyproject.toml", "required = true", "required = false"), ("pyproject.toml", "min_sites = 5", "min_sites = 1"))
 """The apps' own terms ask for masks; what they are compared with goes without."""
 
