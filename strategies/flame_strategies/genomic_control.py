@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flame_strategies.errors import StrategyError
+from flame_strategies.tails import log10_normal
 
 Vector = npt.NDArray[np.float64]
 Parts = Callable[[], Iterable[Vector]]
@@ -87,8 +88,7 @@ def lambda_1000(value: float, cases: float, controls: float) -> float:
 def chi2_of(log10p: float) -> float:
     """The statistic of one degree of freedom whose p value is 10 to the power of -`log10p`.
 
-    Found by halving intervals of z in P(|Z| > z) = erfc(z / sqrt 2); beyond the range of floating point by the tail's
-    continued fraction (Abramowitz and Stegun, "Handbook of Mathematical Functions", 1964, 26.2.14).
+    Found by halving intervals of z in the normal distribution's tail.
     """
     if math.isinf(log10p):
         return math.inf
@@ -97,21 +97,11 @@ def chi2_of(log10p: float) -> float:
         middle = (low + high) / 2
         if middle in (low, high):
             break
-        if _log10_tail(middle) < log10p:
+        if -log10_normal(middle) < log10p:
             low = middle
         else:
             high = middle
     return float(high**2)
-
-
-def _log10_tail(z: float) -> float:
-    """-log10 P(|Z| > z)."""
-    if z < 30:
-        return -math.log10(math.erfc(z / math.sqrt(2)))
-    fraction = z
-    for k in range(60, 0, -1):
-        fraction = z + k / fraction
-    return (z**2 / 2 - math.log(2 / math.sqrt(2 * math.pi)) + math.log(fraction)) / math.log(10)
 
 
 def _valid(values: Vector) -> Vector:

@@ -19,7 +19,6 @@ Steps that lower the objective are halved, in the exchange that would be needed 
 same ascent with another objective and score.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,7 +56,6 @@ than that share of it, and there is none."""
 _NOISE = 1e-11
 """Of 10 plus the objective, what rounding can hide; sums behind masks are rounded to 1e-10 or so."""
 
-_FAR, _TERMS = 5.0, 40
 """Where the continued fraction of the error function takes over, and its terms there."""
 
 
@@ -267,24 +265,3 @@ def pack(matrices: Float) -> Float:
     """(r, k (k + 1) / 2) upper triangles of (r, k, k)."""
     rows, columns = np.triu_indices(matrices.shape[-1])
     return np.ascontiguousarray(matrices[:, rows, columns])
-
-
-def log10_normal_tails(z: Float) -> Float:
-    """Logarithms of base 10 of the probability that a standard normal variable is at least as far from 0.
-
-    By the complementary error function, and far out by its continued fraction (Abramowitz and Stegun, "Handbook of
-    Mathematical Functions", 1964, 7.1.14), whose logarithm does not underflow.
-
-    Args:
-        z: (m,); NaN stays NaN, infinity gives minus infinity.
-    """
-    x = np.abs(np.asarray(z, dtype=np.float64)) / math.sqrt(2)
-    found = np.full(x.shape, np.nan)
-    near = x < _FAR
-    found[near] = np.log10([math.erfc(value) for value in x[near].tolist()])
-    far = x[x >= _FAR]
-    fraction = far.copy()
-    for number in range(_TERMS, 0, -1):
-        fraction = far + number / 2 / fraction
-    found[x >= _FAR] = -(far**2 + np.log(fraction) + math.log(math.pi) / 2) / math.log(10)
-    return found

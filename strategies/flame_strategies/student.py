@@ -21,48 +21,49 @@ _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66)
 """B_2, B_4, ..."""
 
 
-def log10_tails(t: Vector, degrees: float) -> Vector:
+def log10_tails(t: Vector, degrees: npt.ArrayLike) -> Vector:
     """Logarithms of base 10 of the probability that Student's t is at least as far from 0.
 
     Args:
         t: Shape (G,); NaN stays NaN, infinity gives minus infinity.
-        degrees: Above 0, finite.
+        degrees: Above 0, finite; shape (G,), or one number for all.
 
     Returns:
         Shape (G,), at most 0.
     """
-    if not (degrees > 0 and math.isfinite(degrees)):
-        raise ValueError(f"Student's t has {degrees} degrees of freedom; it needs more than 0.")
-    a, found = degrees / 2, np.full(t.shape, np.nan)
+    of = np.asarray(degrees, dtype=np.float64)
+    if not (np.isfinite(of) & (of > 0)).all():
+        raise ValueError(f"Student's t has {np.min(of)} degrees of freedom; it needs more than 0.")
+    a, found = np.broadcast_to(of / 2, t.shape), np.full(t.shape, np.nan)
+    half = np.full(t.shape, 0.5)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         square = np.asarray(t, dtype=np.float64) ** 2
-        odds = square / degrees
+        odds = square / of
         log_x = -np.log1p(odds)
         log_rest = np.log(odds) + log_x
     near = odds < 1.5 / (a + 1)  # the continued fraction of 1 - x converges there, that of x elsewhere
     far = ~near & np.isfinite(square)
     front = _log_front(a) + a * log_x + 0.5 * log_rest
-    found[far] = front[far] - math.log(a) + np.log(_fraction(np.exp(log_x[far]), a, 0.5))
-    body = 2 * np.exp(front[near]) * _fraction(np.exp(log_rest[near]), 0.5, a)
+    found[far] = front[far] - np.log(a[far]) + np.log(_fraction(np.exp(log_x[far]), a[far], half[far]))
+    body = 2 * np.exp(front[near]) * _fraction(np.exp(log_rest[near]), half[near], a[near])
     found[near] = np.log1p(-np.minimum(body, 1.0))
     found[np.isinf(square)] = -np.inf
     return np.asarray(np.minimum(found, 0.0) / math.log(10))
 
 
-def _log_front(a: float) -> float:
-    """log(Gamma(a + 1/2) / (Gamma(a) Gamma(1/2)))."""
-    below = 0.0
-    while a < 20:  # the ratio at a is that at a + 1, times a / (a + 1/2)
-        below += math.log(a / (a + 0.5))
-        a += 1
-    parts = [
-        (2 - 2.0 ** (1 - k)) * number / (k * (k - 1) * a ** (k - 1))
-        for k, number in zip(range(2, 12, 2), _BERNOULLI, strict=True)
-    ]
-    return 0.5 * math.log(a / math.pi) - math.fsum(parts) + below
+def _log_front(a: Vector) -> Vector:
+    """log(Gamma(a + 1/2) / (Gamma(a) Gamma(1/2))), shape (G,)."""
+    below = np.zeros_like(a)
+    while (small := a < 20).any():  # the ratio at a is that at a + 1, times a / (a + 1/2)
+        below = below + np.where(small, np.log(a / (a + 0.5)), 0.0)
+        a = np.where(small, a + 1, a)
+    series = np.zeros_like(a)
+    for k, number in zip(range(2, 12, 2), _BERNOULLI, strict=True):
+        series += (2 - 2.0 ** (1 - k)) * number / (k * (k - 1) * a ** (k - 1))
+    return np.asarray(0.5 * np.log(a / math.pi) - series + below)
 
 
-def _fraction(x: Vector, a: float, b: float) -> Vector:
+def _fraction(x: Vector, a: Vector, b: Vector) -> Vector:
     """The continued fraction of I_x(a, b), shape (G,)."""
     value, open_ = np.ones_like(x), np.arange(len(x))
     z, f = x, np.ones_like(x)
@@ -83,6 +84,7 @@ def _fraction(x: Vector, a: float, b: float) -> Vector:
         going = np.abs(c * d - 1.0) > _EPS
         if not going.all():
             value[open_] = f
-            open_, z, f, c, d = open_[going], z[going], f[going], c[going], d[going]
+            open_ = open_[going]
+            z, f, c, d, a, b = (each[going] for each in (z, f, c, d, a, b))
     value[open_] = f
     return np.asarray(1.0 / value)

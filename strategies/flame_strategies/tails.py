@@ -3,8 +3,7 @@
 A chi-squared statistic of one degree of freedom has the tail of its square root under the normal distribution. Far out
 the normal tail is its continued fraction (Abramowitz and Stegun, "Handbook of Mathematical Functions", 1964, 26.2.14).
 
-Student's t is as in `student`, but with degrees of freedom of its own for each value: the incomplete beta function by
-its continued fraction (26.5.8), all values side by side.
+Student's t is that of `student`, and not a number where there are no degrees of freedom.
 """
 
 import math
@@ -19,10 +18,6 @@ Vector = npt.NDArray[np.float64]
 _FAR = 5.0
 _LEVELS = 60
 _LOG_10 = math.log(10)
-
-_TINY = 1e-300
-_EPS = 2e-15
-_MOST = 20_000
 
 
 def log10_normal(z: npt.ArrayLike) -> Vector:
@@ -66,58 +61,5 @@ def log10_student(t: npt.ArrayLike, degrees: npt.ArrayLike) -> Vector:
     of = np.broadcast_to(np.asarray(degrees, dtype=np.float64), values.shape)
     there = np.isfinite(of) & (of > 0)
     found = np.full(values.shape, np.nan)
-    if not there.any():
-        return found
-    if (of[there] == of[there][0]).all():
-        found[there] = log10_tails(values[there], float(of[there][0]))
-        return found
-    found[there & np.isinf(values)] = -np.inf
-    there &= np.isfinite(values)
-    found[there] = _student(values[there], of[there])
+    found[there] = log10_tails(values[there], of[there])
     return found
-
-
-def _student(t: Vector, degrees: Vector) -> Vector:
-    a = degrees / 2
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        odds = t**2 / degrees
-        log_x = -np.log1p(odds)
-        log_rest = np.log(odds) + log_x
-    front = _log_front(a) + a * log_x + 0.5 * log_rest
-    near = odds < 1.5 / (a + 1)  # the continued fraction of 1 - x converges there, that of x elsewhere
-    x = np.exp(np.where(near, log_rest, log_x))
-    fraction = _fraction(x, np.where(near, 0.5, a), np.where(near, a, 0.5))
-    with np.errstate(divide="ignore"):
-        body = np.log1p(-np.minimum(2 * np.exp(np.where(near, front, -np.inf)) / fraction, 1.0))
-    found = np.where(near, body, front - np.log(a) - np.log(fraction))
-    return np.asarray(np.minimum(found, 0.0) / _LOG_10)
-
-
-def _log_front(a: Vector) -> Vector:
-    """log(Gamma(a + 1/2) / (Gamma(a) Gamma(1/2))), by its series at a + 10 and the ratios down to a; (m,)."""
-    below = np.zeros_like(a)
-    for step in range(10):
-        below += np.log1p(-0.5 / (a + step + 0.5))
-    a = a + 10
-    # the logarithm of Gamma(a + 1/2) / (Gamma(a) sqrt(a)) in powers of 1 / a
-    series = -1 / (8 * a) + 1 / (192 * a**3) - 1 / (640 * a**5) + 17 / (14336 * a**7) - 31 / (18432 * a**9)
-    return np.asarray(0.5 * np.log(a / math.pi) + series + below)
-
-
-def _fraction(x: Vector, a: Vector, b: Vector) -> Vector:
-    """1 over the continued fraction of I_x(a, b), by Lentz's method; (m,)."""
-    f, c, d = np.ones_like(x), np.ones_like(x), np.zeros_like(x)
-    for n in range(1, _MOST):
-        m = n // 2
-        if n % 2:
-            above = -(a + m) * (a + b + m) / ((a + 2 * m) * (a + 2 * m + 1)) * x
-        else:
-            above = m * (b - m) / ((a + 2 * m - 1) * (a + 2 * m)) * x
-        d = 1.0 + above * d
-        d = 1.0 / np.where(d == 0, _TINY, d)
-        c = 1.0 + above / c
-        c = np.where(c == 0, _TINY, c)
-        f = f * c * d
-        if (np.abs(c * d - 1.0) <= _EPS).all():
-            break
-    return np.asarray(f)

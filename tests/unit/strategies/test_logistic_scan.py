@@ -1,6 +1,5 @@
 """Many logistic regressions at once equal statsmodels' one by one; each ends by itself, or is told why it cannot."""
 
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -15,13 +14,11 @@ from flame_strategies.logistic_scan import (
     Scanned,
     fit_logistic,
     invert,
-    log10_normal_tails,
     pack,
     unpack,
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 from statsmodels.api import Logit
 
 Float = npt.NDArray[np.float64]
@@ -196,17 +193,3 @@ def test_inverses_and_determinants(seed: int, k: int, spread: float) -> None:
 def test_what_is_no_information_has_no_inverse() -> None:
     matrices = np.array([np.diag([1.0, 0.0]), [[1.0, 1.0], [1.0, 1.0]], [[np.nan, 0.0], [0.0, 1.0]], np.eye(2)])
     assert invert(matrices)[2].tolist() == [False, False, False, True]
-
-
-TAILS: list[tuple[Callable[[Float], Float], str]] = [(np.positive, "right"), (np.negative, "left")]
-
-
-@pytest.mark.parametrize(("turn", "side"), TAILS, ids=["right", "left"])
-def test_tails_of_the_normal_distribution(turn: Callable[[Float], Float], side: str) -> None:
-    z = np.concatenate([np.linspace(0, 12, 241), [20.0, 38.0, 100.0, 1e4]])
-    expected = (stats.norm.logsf(z) + np.log(2)) / np.log(10)
-    np.testing.assert_allclose(log10_normal_tails(turn(z)), expected, rtol=1e-13, atol=1e-15)
-
-
-def test_tails_of_what_is_no_number() -> None:
-    np.testing.assert_array_equal(log10_normal_tails(np.array([np.nan, np.inf, -np.inf])), [np.nan, -np.inf, -np.inf])

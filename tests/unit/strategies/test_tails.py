@@ -1,10 +1,11 @@
 """Tails of the normal distribution and of Student's t against SciPy's, and where those end against mpmath's digits."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from flame_strategies.tails import log10_chi_squared, log10_normal, log10_student
+from flame_strategies.tails import Vector, log10_chi_squared, log10_normal, log10_student
 from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import betainc, erfc, log10, mp, mpf, sqrt
@@ -58,3 +59,17 @@ def test_student_s_odd_values():
     found = log10_student([0.0, np.inf, -np.inf, np.nan, 1.0, 1.0], [5.0, 6.0, 5.0, 5.0, np.nan, 0.0])
     assert_array_equal(found, [0.0, -np.inf, -np.inf, np.nan, np.nan, np.nan])
     assert_array_equal(log10_student([1.0, 2.0], -1.0), [np.nan, np.nan])
+
+
+TAILS: list[tuple[Callable[[Vector], Vector], str]] = [(np.positive, "right"), (np.negative, "left")]
+
+
+@pytest.mark.parametrize(("turn", "side"), TAILS, ids=["right", "left"])
+def test_tails_of_the_normal_distribution(turn: Callable[[Vector], Vector], side: str) -> None:
+    z = np.concatenate([np.linspace(0, 12, 241), [20.0, 38.0, 100.0, 1e4]])
+    expected = (stats.norm.logsf(z) + np.log(2)) / np.log(10)
+    assert_allclose(log10_normal(turn(z)), expected, rtol=1e-13, atol=1e-15)
+
+
+def test_tails_of_what_is_no_number() -> None:
+    assert_array_equal(log10_normal(np.array([np.nan, np.inf, -np.inf])), [np.nan, -np.inf, -np.inf])

@@ -22,8 +22,8 @@ from flame_strategies.logistic_scan import (
     UNBOUNDED,
     Scanned,
     fit_logistic,
-    log10_normal_tails,
 )
+from flame_strategies.tails import log10_normal
 
 from gwas.logistic_sums import LogisticSums
 from gwas.results import CONSTANT, FEW_MISSING, FIRTH, LOGISTIC, NO_TEST, NOT_CONVERGED, NUMBERS, OK, RARE, Table
@@ -93,7 +93,7 @@ def _table(sums: LogisticSums, fit: Scanned, test: Int) -> Table:
     tested = status == OK
     beta = np.where(tested, fit.coefficients[:, -1], np.nan)
     se = np.sqrt(np.where(tested, fit.variances[:, -1], np.nan))
-    log10p = -log10_normal_tails(beta / se)
+    log10p = -log10_normal(beta / se)
     return {
         "index": np.arange(len(test)) if sums.index is None else sums.index,
         "n": sums.counts[:, 0],
